@@ -1,0 +1,254 @@
+"""Which known mistake answers like this student?
+
+The bank (`misconceptions.py` of an assignment) holds the reference with one mistake, many times over, and for each
+task a battery: fixed questions whose answers tell the mistakes apart. A mistake is named only where its answers equal
+the student's on every question of the battery, and differ from the reference's. Otherwise nothing is claimed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from autograder.assignment import Assignment
+from autograder.compare import same
+from autograder.errors import CourseBroken, OutOfTime, StudentError
+from autograder.report import Diagnosis
+from autograder.student import InProcess, Kept, Outcome, Student
+
+Change = Callable[[str], str]
+# Questions are small; a known mistake that never ends costs this much once for each run of the bank.
+QUESTION_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The answer of a call that raised. Every further use of it is the same answer."""
+
+    kind: str
+
+    def __call__(self, *args: object, **kwargs: object) -> Raised:
+        return self
+
+    def __getattr__(self, name: str) -> Raised:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, key: object) -> Raised:
+        return self
+
+
+class Asking:
+    """A student whose calls never raise: an exception is an answer like any other.
+
+    Once a call has run out of time no further one is made: all answers from there on are that one.
+    """
+
+    def __init__(self, target: Any, late: list[Raised] | None = None) -> None:
+        """`target`: a Student, or something it handed out; `late`: shared by all of one battery."""
+        self.target = target
+        self.late = [] if late is None else late
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self.target, name)
+        return Asking(attribute, self.late) if callable(attribute) else attribute
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.late:
+            return self.late[0]
+        try:
+            value = self.target(*[_bare(item) for item in args], **{name: _bare(item) for name, item in kwargs.items()})
+        except StudentError as error:
+            return Raised(error.kind)
+        except OutOfTime:
+            self.late.append(Raised("TimeIsUp"))
+            return self.late[0]
+        return Asking(value, self.late) if isinstance(value, Kept) else value
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, Raised):
+        raise StudentError(value.kind, "")
+    if isinstance(value, list | tuple):
+        return type(value)(_bare(item) for item in value)
+    return value.target if isinstance(value, Asking) else value
+
+
+@dataclass(frozen=True)
+class Misconception:
+    """The reference with one mistake."""
+
+    id: str
+    task: str
+    text: str
+    advice: str
+    apply: Change
+
+
+@dataclass(frozen=True)
+class Honest:
+    """Another right way to write a task."""
+
+    id: str
+    task: str
+    text: str
+    apply: Change
+
+
+@dataclass(frozen=True)
+class Battery:
+    """The questions for one task."""
+
+    task: str
+    ask: Callable[[Any], list[Any]]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All of an assignment's misconceptions, honest variants and batteries."""
+
+    misconceptions: tuple[Misconception, ...]
+    honest: tuple[Honest, ...]
+    batteries: dict[str, Battery]
+
+
+def misconception(*, task: str, advice: str) -> Callable[[Change], Misconception]:
+    """Put the decorated change into the bank; its docstring says the mistake to the student in one sentence."""
+    return lambda change_: Misconception(_name(change_), task, _sentence(change_), advice, change_)
+
+
+def honest(*, task: str) -> Callable[[Change], Honest]:
+    """Put the decorated variant into the bank: it is right, and must lose nothing."""
+    return lambda change_: Honest(_name(change_), task, _sentence(change_), change_)
+
+
+def battery(task: str) -> Callable[[Callable[[Any], list[Any]]], Battery]:
+    """The decorated function asks the questions for `task` and returns the list of answers."""
+    return lambda ask: Battery(task, ask)
+
+
+def change(source: str, old: str, new: str, *, count: int = 1) -> str:
+    """`source` with `old` replaced by `new`.
+
+    Raises:
+        ValueError: `old` does not stand in it exactly `count` times, so the change no longer applies.
+    """
+    found = source.count(old)
+    if found != count:
+        message = f"expected {old!r} {count} time(s) in the reference solution, found it {found} times"
+        raise ValueError(message)
+    return source.replace(old, new)
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return function.__name__
+
+
+def _sentence(function: Callable[..., Any]) -> str:
+    return " ".join((inspect.getdoc(function) or "").split())
+
+
+def read_bank(path: Path) -> Bank:
+    """The bank in a `misconceptions.py`, in the order of the file.
+
+    Raises:
+        CourseBroken: the file is missing, cannot be run, or names something twice.
+    """
+    if not path.is_file():
+        message = f"{path} is missing."
+        raise CourseBroken(message)
+    spec = importlib.util.spec_from_file_location(f"misconceptions_of_{path.parent.name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        message = f"{path} cannot be run: {type(error).__name__}: {error}"
+        raise CourseBroken(message) from error
+    found = list(vars(module).values())
+    return Bank(
+        tuple(item for item in found if isinstance(item, Misconception)),
+        tuple(item for item in found if isinstance(item, Honest)),
+        {item.task: item for item in found if isinstance(item, Battery)},
+    )
+
+
+def notebook(cells: Iterable[tuple[str, str]]) -> Student:
+    """These cells in this process: for code we trust."""
+    cells = list(cells)
+
+    def prepare(link: Any) -> None:
+        link.reset()
+        link.ask({"id": 0, "verb": "cells", "cells": [[name, source, 60.0] for name, source in cells]}, 60.0)
+
+    return Student(InProcess(), prepare)
+
+
+def with_solution(assignment: Assignment, replaced: dict[str, str]) -> list[tuple[str, str]]:
+    """The reference's cells with the solutions of some tasks replaced."""
+    return [(name, replaced.get(name, source)) for name, source in assignment.reference_cells()]
+
+
+def answers(student: Student, questions: Battery) -> list[Any]:
+    """The student's answers to a battery, as plain values."""
+    before, student.seconds = student.seconds, QUESTION_SECONDS
+    try:
+        return [_plain(item) for item in questions.ask(Asking(student))]
+    finally:
+        student.seconds = before
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Asking):
+        return value.target.handle.type if isinstance(value.target, Kept) else str(value.target)
+    if isinstance(value, Outcome):
+        return _plain(list(vars(value).values()))
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+class Doctor:
+    """Names mistakes in one assignment. The bank's own answers are computed when first needed, and kept."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        """Read the bank."""
+        self.assignment = assignment
+        self.bank = read_bank(assignment.folder / "misconceptions.py")
+        self._known = lru_cache(maxsize=None)(self._answers_of_the_bank)
+
+    def _answers_of_the_bank(self, task: str) -> list[tuple[Misconception, list[Any]]]:
+        questions = self.bank.batteries[task]
+        right = answers(notebook(self.assignment.reference_cells()), questions)
+        known = []
+        for item in self.bank.misconceptions:
+            if item.task == task:
+                source = item.apply(self.assignment.solution(task))
+                wrong = answers(notebook(with_solution(self.assignment, {task: source})), questions)
+                if not same(wrong, right):
+                    known.append((item, wrong))
+        return known
+
+    def diagnose(self, task: str, student: Student) -> tuple[Diagnosis, ...]:
+        """The known mistakes that answer every question of the task's battery as the student does.
+
+        Raises:
+            WorkerLost: the student's code ended the worker.
+        """
+        if task not in self.bank.batteries:
+            return ()
+        known = self._known(task)
+        student.forget()
+        given = answers(student, self.bank.batteries[task])
+        return tuple(
+            Diagnosis(item.id, item.text, item.advice) for item, wrong in known if same(given, wrong)
+        )

@@ -1,0 +1,169 @@
+"""Files in, reports out: the edge around `grade`, with its sandbox and its cache of reports.
+
+A report lies in the cache under a name made of all that it is a function of. What is there is not graded again, so a
+class run that was cut off goes on where it stopped. Reports that stayed `ungraded` are not kept: the next run tries again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from autograder import data
+from autograder.assignment import Assignment, read_assignment, submission
+from autograder.confinement import LEVELS, Zygote
+from autograder.diagnosis import Doctor, notebook
+from autograder.errors import NotebookUnreadable, SandboxUnavailable
+from autograder.grade import certificate, grade, ungraded
+from autograder.notebook import read_ipynb
+from autograder.report import Report, from_json
+from autograder.student import Confined, Student
+
+
+@dataclass(frozen=True)
+class Options:
+    """The few things that a user may hold an opinion on."""
+
+    isolation: str = "partial"  # the least level accepted
+    device: str = "cpu"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Course:
+    """An assignment with what grading it needs, made once."""
+
+    assignment: Assignment
+    doctor: Doctor
+    reference: Student
+
+
+class Grader:
+    """Grades notebooks one after the other, in one sandbox. Use as a context manager, or `close` it."""
+
+    def __init__(self, solutions: Path, options: Options | None = None, *, reports: Path | None = None) -> None:
+        """`reports`: the folder of the cache; None for no cache. Nothing is started before it is needed."""
+        torch.set_num_threads(1)
+        self.solutions, self.options, self.reports = solutions, options or Options(), reports
+        self._zygote: Zygote | None = None
+        self._course = cache(self._read_course)
+
+    def __enter__(self) -> Grader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the sandbox and everything in it."""
+        if self._zygote is not None:
+            self._zygote.close()
+            self._zygote = None
+
+    @property
+    def zygote(self) -> Zygote:
+        """The sandbox, started when first asked for.
+
+        Raises:
+            SandboxUnavailable: this machine does not offer the isolation asked for.
+        """
+        if self._zygote is None:
+            self._zygote = start_zygote(self.options.isolation)
+        return self._zygote
+
+    def grade(self, notebook_bytes: bytes, *, assignment: str, student: str = "") -> Report:
+        """Grade one notebook. Whatever is in it, a report comes out.
+
+        Raises:
+            SandboxUnavailable: this machine does not offer the isolation asked for.
+            CourseBroken: the assignment does not hold together.
+        """
+        course = self._course(assignment)
+        digest = f"sha256:{hashlib.sha256(notebook_bytes).hexdigest()}"
+        try:
+            work = submission(course.assignment, read_ipynb(notebook_bytes))
+        except NotebookUnreadable as error:
+            return ungraded(course.assignment, student, str(error), seed=self.options.seed, device=self.options.device, digest=digest)
+        known = self._cached(work.digest, course.assignment)
+        if known is not None:
+            return known.for_student(student)
+        zygote = self.zygote
+        try:
+            report = grade(
+                work, course.assignment, Confined(zygote.fork), doctor=course.doctor, reference=course.reference,
+                student=student, seed=self.options.seed, device=self.options.device, isolation=zygote.level,
+            )  # fmt: skip
+        except SandboxUnavailable as error:
+            self.close()  # a new one for the next; this student is told that it was not their fault
+            reason = f"The sandbox broke while this was graded; that is not your fault. ({error})"
+            return ungraded(course.assignment, student, reason, seed=self.options.seed, device=self.options.device, digest=work.digest)
+        self._keep(report)
+        return report
+
+    def _read_course(self, name: str) -> _Course:
+        assignment = read_assignment(self.solutions / name)
+        return _Course(assignment, Doctor(assignment), notebook(assignment.reference_cells()))
+
+    def _path(self, digest: str, assignment: Assignment) -> Path | None:
+        if self.reports is None:
+            return None
+        facts = certificate(digest, assignment, seed=self.options.seed, device=self.options.device, isolation="")
+        name = hashlib.sha256(repr((facts, engine_digest())).encode()).hexdigest()
+        return self.reports / f"{assignment.name}-{name[:32]}.json"
+
+    def _cached(self, digest: str, assignment: Assignment) -> Report | None:
+        path = self._path(digest, assignment)
+        if path is None or not path.is_file():
+            return None
+        try:
+            report = from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None  # torn or of another version: graded anew, and written over
+        level = report.certificate.isolation if report.certificate else "none"
+        return report if LEVELS.index(level) >= LEVELS.index(self.options.isolation) else None
+
+    def _keep(self, report: Report) -> None:
+        digest = report.certificate.submission if report.certificate else ""
+        path = self._path(digest, self._course(report.assignment).assignment)
+        if path is None or report.status == "ungraded":
+            return
+        write_atomically(path, replace(report, student="").to_json(indent=1))
+
+
+def start_zygote(isolation: str) -> Zygote:
+    """A sandbox that sees `data/` and what a notebook imports, and nothing else of the course.
+
+    Raises:
+        SandboxUnavailable: this machine does not offer the isolation asked for.
+    """
+    vocabulary = data.use_tiktoken_offline()
+    environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
+    return Zygote(minimum=isolation, readable=[data.data_folder(), vocabulary], environment=environment)
+
+
+@cache
+def engine_digest() -> str:
+    """A hash of the kit's own source: a report of another version is not taken for this one's."""
+    state = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        state.update(path.read_bytes())
+    return state.hexdigest()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

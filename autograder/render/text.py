@@ -1,0 +1,125 @@
+"""Reports for a terminal: plain lines that read well without colour. Under 15 lines a task; the likely mistake first."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from autograder.render import words
+from autograder.render.clean import one_line
+from autograder.report import CheckResult, Report, TaskResult, TaskStatus
+
+WIDTH = 100
+TASK_LINES = 14
+_MESSAGE_LINES = 4
+_COLOURS: dict[TaskStatus, str] = {"pass": "32", "partial": "33", "fail": "31", "withheld": "31", "ungraded": "35"}
+# A CI runner takes a line that begins with `::`, or holds `##[`, for a command to itself.
+_COMMAND = re.compile(r"^(\s*):(?=:)|(?<=##)(?=\[)", re.MULTILINE)
+
+
+def render(reports: Sequence[Report], *, colour: bool = False) -> str:
+    """Each report in full, and a table of all where there are several."""
+    pages = [one(report, colour=colour) for report in reports]
+    return "\n\n".join(pages + ([table(reports)] if len(reports) > 1 else [])) + "\n"
+
+
+def one(report: Report, *, colour: bool = False) -> str:
+    """One report."""
+    unit = "" if report.status == "ungraded" else " points"
+    lines = [f"{one_line(report.assignment, 60)}, {words.name(report)}: {words.score(report)}{unit}"]
+    if report.status == "ungraded":
+        lines += _wrapped(words.NO_GRADE, "  ")
+    notes = [line for note in words.notes(report) for line in _wrapped(note, "  - ", "    ")]
+    lines += ["", *notes] if notes else []
+    lines.append("")
+    told = [result for result in report.tasks if result.checks or result.status != "ungraded"]
+    wide = max((_width(one_line(result.task, 40)) for result in told), default=0)
+    for result in told:
+        lines += _task(result, wide, colour=colour)
+    facts = words.circumstances(report)
+    lines += ["", f"Graded with {facts}."] if facts and report.status == "graded" else []
+    return _inert("\n".join(lines).rstrip())
+
+
+def task(result: TaskResult) -> str:
+    """One task by itself, as nbgrader's feedback shows it."""
+    return _inert("\n".join(_task(result, 0, colour=False)))
+
+
+def table(reports: Sequence[Report]) -> str:
+    """One line a submission: student, score, first known mistake, how many notes."""
+    head = ("Student", "Assignment", "Score", "First known mistake", "Notes")
+    rows = [
+        (words.name(report), one_line(report.assignment, 20), words.score(report), _short(words.first_mistake(report), 60),
+         _short("; ".join(words.notes(report)), 60))
+        for report in reports
+    ]  # fmt: skip
+    wide = [max(_width(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = ["  ".join(_padded(text, size) for text, size in zip(row, wide, strict=True)).rstrip() for row in [head, *rows]]
+    return _inert("\n".join([lines[0], "-" * min(sum(wide) + 8, 160), *lines[1:]]))
+
+
+def _task(result: TaskResult, wide: int, *, colour: bool) -> list[str]:
+    status = words.STATUS[result.status]
+    status = f"\x1b[{_COLOURS[result.status]}m{status}\x1b[0m" if colour else status
+    told = "" if result.status == "ungraded" else f"{words.task_score(result)}, "
+    heading = f"  {_padded(one_line(result.task, 40), wide)}  {told}{status}"
+    return [heading, *_explained(result)][:TASK_LINES]
+
+
+def _explained(result: TaskResult) -> list[str]:
+    if result.status == "pass":
+        return []
+    if words.not_started(result):
+        return _wrapped(words.NOT_STARTED, "      ")
+    lines = _wrapped(words.FOLLOWED, "      ") if result.follow_through else []
+    for mistake, advice in words.mistakes(result)[:1]:
+        lines += _wrapped(mistake, "      ")[:2] + _wrapped(advice, "      Try: ", "           ")[:3]
+    shown: list[str] = []
+    room = TASK_LINES - 3  # the heading, and the sentence on the rest
+    for check in words.failed(result):
+        block = _check(check, room - len(lines) if not shown else TASK_LINES)
+        if shown and (check.message in shown or len(lines) + len(block) > room):
+            continue
+        lines += block
+        shown.append(check.message)
+    rest = words.left_over(result, len(shown)) if result.checks else words.OUR_FAULT
+    return lines + (_wrapped(rest, "      ")[:2] if rest else [])
+
+
+def _check(check: CheckResult, room: int) -> list[str]:
+    lines = _wrapped(one_line(check.name), "    x ", "      ")[:2]
+    message = [line for part in words.message(check).split("\n") for line in _wrapped(part, "        ")]
+    lines += message[:_MESSAGE_LINES]
+    example = [f"        | {_short(line.expandtabs(4), WIDTH - 10)}" for line in words.example(check).split("\n") if line.strip()]
+    left = max(room - len(lines), 0)
+    return lines + (example if len(example) <= left else [*example[: left - 2], "        | ...", example[-1]] if left > 2 else [])  # noqa: PLR2004 - the first line, the gap, the last
+
+
+def _wrapped(text: str, first: str, then: str | None = None) -> list[str]:
+    """Lines of at most `WIDTH`, indented as asked. A student's own indentation is kept."""
+    stripped = text.lstrip(" ")
+    kept = " " * min(len(text) - len(stripped), 20)
+    return textwrap.wrap(
+        stripped, WIDTH, initial_indent=first + kept, subsequent_indent=(first if then is None else then) + kept,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _short(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
+
+
+def _width(text: str) -> int:
+    """The columns that a text takes: Chinese, Japanese and Korean letters take two each."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else not unicodedata.combining(letter) for letter in text)
+
+
+def _padded(text: str, wide: int) -> str:
+    return text + " " * (wide - _width(text))
+
+
+def _inert(text: str) -> str:
+    return _COMMAND.sub(lambda found: f"{found[1]}: " if found[0] else " ", text)

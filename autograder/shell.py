@@ -1,0 +1,245 @@
+"""Runs notebook cells as JupyterLab would, without a kernel: magics and `display` do no harm, plots cost nothing.
+
+Works where IPython and matplotlib are not installed. Beside wire.py the only part of ours that a worker loads.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import contextlib
+import importlib.abc
+import importlib.machinery
+import inspect
+import linecache
+import re
+import signal
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+# Drawing and showing are for people: these packages, and what lies in them, are replaced by things that do nothing.
+SHOWN_ONLY = ("matplotlib", "mpl_toolkits", "seaborn", "IPython", "ipywidgets", "plotly")
+# Progress bars are replaced only where the machine lacks them.
+MAY_BE_MISSING = ("tqdm",)
+# Cell magics whose body is Python; a cell under any other `%%` is not run.
+PYTHON_CELL_MAGICS = ("time", "timeit", "capture", "prun", "debug")
+LINE_MAGIC = re.compile(r"^(\s*)(?:[%!?].*|(?:[\w.,\s]+=\s*)?[%!]\w.*|[\w.]+\?{1,2}\s*)$")
+
+
+class TimeIsUp(BaseException):
+    """The student's code ran past its time. A BaseException, so that `except Exception` does not swallow it."""
+
+
+class Inert:
+    """Answers every use with itself: a figure nobody looks at."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        del args, kwargs
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        return self
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([self, self])  # `line, = plot()` does not work, `fig, ax = figure()` does
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def __float__(self) -> float:
+        return 0.0
+
+    def __int__(self) -> int:
+        return 0
+
+    def __bool__(self) -> bool:
+        return True
+
+    def _self(self, *others: Any) -> Any:
+        del others
+        return self
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _self
+
+
+INERT = Inert()
+
+
+def _subplots(nrows: int = 1, ncols: int = 1, *, squeeze: bool = True, **kwargs: Any) -> tuple[Any, Any]:
+    del kwargs
+    if squeeze and nrows == ncols == 1:
+        return INERT, INERT
+    import numpy as np  # noqa: PLC0415 - only where a student draws several axes
+
+    axes = np.empty((nrows, ncols), dtype=object)
+    axes[...] = INERT
+    return INERT, axes.squeeze() if squeeze else axes
+
+
+class _InertModule(types.ModuleType):
+    __path__: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name.endswith("__"):
+            raise AttributeError(name)
+        if name == "subplots":
+            return _subplots
+        if name in ("tqdm", "trange"):
+            return _no_bar if name == "tqdm" else lambda *args, **_: range(*args)
+        return INERT
+
+
+class _NoBar:
+    """Stands in for `tqdm` where it is not installed: iterates, and shows nothing."""
+
+    def __init__(self, items: Any = None, **kwargs: Any) -> None:
+        self.items = range(kwargs.get("total") or 0) if items is None else items
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.items)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def _no_bar(items: Any = None, *args: Any, **kwargs: Any) -> Any:
+    del args
+    return _NoBar(items, **kwargs)
+
+
+class _InertFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if name.partition(".")[0] not in self.names:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _InertModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None: ...
+
+
+@contextlib.contextmanager
+def nothing_is_drawn() -> Iterator[None]:
+    """Within, `import matplotlib` and its like give modules that do nothing; afterwards all is as it was."""
+    missing = [name for name in MAY_BE_MISSING if importlib.util.find_spec(name) is None]
+    finder = _InertFinder([*SHOWN_ONLY, *missing])
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in finder.names}
+    for name in hidden:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in [name for name in sys.modules if name.partition(".")[0] in finder.names]:
+            del sys.modules[name]
+        sys.modules.update(hidden)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Within, the running code is interrupted after so many seconds of wall-clock time.
+
+    Kinder than killing the worker: the student learns the line, and the rest goes on. Code that ignores it is
+    killed from outside. Without effect off the main thread, where signals cannot be handled.
+
+    Raises:
+        TimeIsUp: from the line that was running.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(number: int, frame: types.FrameType | None) -> None:
+        del number, frame
+        message = f"still running after {seconds:g} s"
+        raise TimeIsUp(message)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Shell:
+    """One notebook's namespace, and the running of its cells."""
+
+    def __init__(self, module_name: str = "__main__", on_display: Callable[..., None] | None = None) -> None:
+        """A fresh namespace. As `__main__` it takes that place in `sys.modules`, so classes in it can be pickled."""
+        module = types.ModuleType(module_name)
+        self.namespace = module.__dict__
+        self.namespace.update(__builtins__=__builtins__, display=on_display or INERT, get_ipython=lambda: INERT)
+        if module_name == "__main__":
+            sys.modules["__main__"] = module
+
+    def run(self, name: str, source: str) -> None:
+        """Run one cell. Its text stands under `<cell name>` for tracebacks and `inspect.getsource`.
+
+        Raises:
+            BaseException: whatever the student's code raises, `SystemExit` and `TimeIsUp` among it.
+        """
+        source = without_magics(source)
+        filename = f"<cell {name}>"
+        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        code = compile(source, filename, "exec", flags=flags, dont_inherit=True)
+        if code.co_flags & inspect.CO_COROUTINE:
+            asyncio.run(eval(code, self.namespace))  # noqa: S307 - running the notebook is what this is for
+        else:
+            exec(code, self.namespace)  # noqa: S102 - running the notebook is what this is for
+
+
+def without_magics(source: str) -> str:
+    """The cell as plain Python: magics, shell lines and `name?` are left out. Cells that are Python already stay.
+
+    Only what fails to parse is touched: a line that starts with `%` may also continue an expression.
+    """
+    if source.lstrip().startswith("%%"):
+        head, _, body = source.lstrip().partition("\n")
+        return body if head[2:].split(" ")[0].strip() in PYTHON_CELL_MAGICS else ""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        lines = [LINE_MAGIC.sub(r"\1pass", line) for line in source.split("\n")]
+        return "\n".join(lines)
+    return source
+
+
+def where(error: BaseException) -> str:
+    """The student's own lines that led to the error, innermost last: "line 4 of `softmax`: return x / 0"."""
+    lines = []
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith("<cell "):
+        return f"line {error.lineno} of `{error.filename[6:-1]}`: {(error.text or '').strip()[:120]}"
+    trace = error.__traceback__
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        if filename.startswith("<cell "):
+            text = linecache.getline(filename, trace.tb_lineno).strip()[:120]
+            lines.append(f"line {trace.tb_lineno} of `{filename[6:-1]}`: {text}")
+        trace = trace.tb_next
+    return "\n".join(lines[-3:])

@@ -1,0 +1,123 @@
+"""Finds the use of operations that defeat a task, by reading the student's source.
+
+What is read: the task's cell, and whatever else in the notebook its names lead to (helpers, aliases, imports), but not
+the cells of other tasks. An operation counts under any of its names: function, tensor method, module, `torch.ops`,
+`getattr` with a string. A student's own function of the same name does not.
+"""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from autograder.shell import without_magics
+
+EVERY_TASK = "*"
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A use of what is not allowed."""
+
+    name: str
+    line: str
+
+    @property
+    def message(self) -> str:
+        """For the student."""
+        return f"`{self.name}` is not allowed here, as it is the task itself; it stands in your line: {self.line}"
+
+
+def find_shortcuts(
+    cells: Sequence[tuple[str, str]], not_allowed: Mapping[str, Sequence[str]], tasks: Sequence[str]
+) -> dict[str, Shortcut]:
+    """For each task that uses something not allowed, the first use found. Patterns may end in `*`."""
+    parsed = [(name, statement, source) for name, source in cells for statement in _statements(source)]
+    found: dict[str, Shortcut] = {}
+    for task in tasks:
+        banned = [*not_allowed.get(task, ()), *not_allowed.get(EVERY_TASK, ())]
+        if not banned:
+            continue
+        for statement, source in _reached(task, parsed, set(tasks)):
+            use = _use(statement, banned)
+            if use is not None:
+                line = source.split("\n")[use[1] - 1].strip()[:160] if use[1] else ""
+                found[task] = Shortcut(use[0], line)
+                break
+    return found
+
+
+def _statements(source: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(without_magics(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def _reached(
+    task: str, parsed: Sequence[tuple[str, ast.stmt, str]], tasks: set[str]
+) -> list[tuple[ast.stmt, str]]:
+    """The statements of the task's cell, and those elsewhere that define a name which these use."""
+    chosen = [(statement, source) for name, statement, source in parsed if name == task]
+    others = [(statement, source) for name, statement, source in parsed if name not in tasks]
+    waiting, wanted = list(chosen), set[str]()
+    while waiting:
+        statement, _ = waiting.pop()
+        new = _used(statement) - wanted
+        wanted |= new
+        for other in others:
+            if other not in chosen and new & _defined(other[0]):
+                chosen.append(other)
+                waiting.append(other)
+    return chosen
+
+
+def _used(statement: ast.stmt) -> set[str]:
+    """The notebook's names that a statement refers to: not the local ones of its functions."""
+    try:
+        scopes = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    names = set[str]()
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        names |= {
+            symbol.get_name()
+            for symbol in scope.get_symbols()
+            if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global())
+        }
+    return names
+
+
+def _defined(statement: ast.stmt) -> set[str]:
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def _use(statement: ast.stmt, banned: Iterable[str]) -> tuple[str, int] | None:
+    for node in ast.walk(statement):
+        for name in _names(node):
+            if any(fnmatchcase(name, pattern) for pattern in banned):
+                return name, getattr(node, "lineno", 0)
+    return None
+
+
+def _names(node: ast.AST) -> list[str]:
+    """The names under which this piece of source may reach an operation."""
+    if isinstance(node, ast.Attribute):
+        own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+        return [] if own or isinstance(node.ctx, ast.Store) else [node.attr]
+    if isinstance(node, ast.ImportFrom):
+        return [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+    if isinstance(node, ast.Import):
+        return [part for alias in node.names for part in alias.name.split(".")]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "__import__", "import_module"):
+        return [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return []

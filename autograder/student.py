@@ -1,0 +1,325 @@
+"""The trusted client: everything a hidden test can ask of a notebook, and the one place where its answers arrive.
+
+    student.softmax(x, dim=0)                      call a function, get plain values back
+    student.observe("softmax", x, gradient="sum")  the same, with gradients and side effects
+    layer = student.new("CausalSelfAttention", 12, 3); layer(x)
+
+The reference stands behind the same interface, so a test asks both the same. Two links lead to a notebook: a confined
+worker over a socket, and one in this process (the reference, the bank); both encode and decode, so they cannot drift.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from autograder import shell, wire
+from autograder.errors import OutOfTime, StudentError, WorkerLost
+from autograder.worker import Session
+
+CALL_SECONDS = 10.0
+# Code that ignores its time limit is killed this much later.
+GRACE_SECONDS = 2.0
+
+Message = dict[str, Any]
+
+
+class Link(Protocol):
+    """The one way to a notebook."""
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Send a request, wait for its reply.
+
+        Raises:
+            WorkerLost: no reply that can be used came within `seconds` and a little grace.
+        """
+
+    def reset(self) -> None:
+        """Begin again with an empty notebook."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class InProcess:
+    """A notebook in this process: for code we trust, and for `--isolation none`'s tests."""
+
+    def __init__(self) -> None:
+        """An empty notebook."""
+        self.session = Session("notebook")
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Encode, answer, decode: as over the socket."""
+        del seconds
+        asked = _through_wire(request, self.session.resolve)
+        if request["verb"] == "cells":
+            with shell.nothing_is_drawn():
+                return _through_wire(self.session.answer(asked), None)
+        return _through_wire(self.session.answer(asked), None)
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.session = Session("notebook")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _through_wire(message: Message, resolve: Callable[[wire.Special], Any] | None) -> Message:
+    start, buffers = wire.pack(message)
+    return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)
+
+
+class Connected(Protocol):
+    """What a link needs of a confined worker; confinement.Worker is one."""
+
+    socket: Any
+
+    def kill(self) -> str:
+        """Kill it, and say how it ended."""
+
+
+class Confined:
+    """A notebook in a confined worker; a fresh one is forked when the last is lost."""
+
+    def __init__(self, fork: Callable[[], Connected]) -> None:
+        """`fork` gives a new worker."""
+        self.fork = fork
+        self.worker: Connected | None = None
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Send the request over the socket; a reply that is late, malformed or for another request loses the worker."""
+        if self.worker is None:
+            self.worker = self.fork()
+        try:
+            self.worker.socket.settimeout(seconds + GRACE_SECONDS)
+            wire.send(self.worker.socket, request)
+            reply = wire.receive(self.worker.socket, deadline=time.monotonic() + seconds + GRACE_SECONDS)
+        except TimeoutError:
+            self._lose(f"was still running after {seconds:g} s and was stopped")
+        except wire.FrameError as error:
+            self._lose(f"sent something that is no answer: {error}")
+        except OSError:
+            reply = None
+        if reply is None:
+            self._lose("")
+        if reply.get("id") != request["id"]:
+            self._lose("sent an answer to a question that was not asked")
+        return reply
+
+    def _lose(self, reason: str) -> Any:
+        ended = self.worker.kill() if self.worker else "gone"
+        self.worker = None
+        raise WorkerLost(reason or f"ended the whole Python process ({ended})")
+
+    def reset(self) -> None:
+        """Kill the worker; the next request gets a fresh one."""
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker = None
+
+    close = reset
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A call's value and what else it did. Lists follow the order of the tensors among the arguments."""
+
+    value: Any
+    gradients: list[Any] = field(default_factory=list)
+    parameter_gradients: dict[str, Any] = field(default_factory=dict)
+    inputs_after: list[Any] = field(default_factory=list)
+    random_used: bool = False
+    requires_grad: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as it was made, for showing the student."""
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any = None
+
+
+class Student:
+    """Asks one notebook. Attributes that it does not have itself are the notebook's functions."""
+
+    def __init__(
+        self, link: Link, prepare: Callable[[Link], None] = lambda link: None, *, seconds: float = CALL_SECONDS
+    ) -> None:
+        """`prepare` runs the notebook's cells in a fresh worker; it is called again after a loss. A call has `seconds`."""
+        self._link, self._prepare, self.seconds = link, prepare, seconds
+        self._ready, self._count = False, 0
+        self.calls: list[Call] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Callee(self, name, ())
+
+    def observe(self, name: str, *args: Any, **kwargs: Any) -> Outcome:
+        """Call a function of the notebook and see what it does beside its value; see `_observe` for the options."""
+        return self._observe(name, (), args, kwargs)
+
+    def new(self, name: str, *args: Any, **kwargs: Any) -> Kept:
+        """Build an object of the notebook's class `name` and keep it in the worker."""
+        return self.keep(name, *args, **kwargs)
+
+    def keep(self, name: str, *args: Any, **kwargs: Any) -> Kept:
+        """Call a function and keep its result in the worker."""
+        return Kept(self, self._observe(name, (), args, kwargs, keep=True).value)
+
+    def generator(self, seed: int, device: str = "cpu") -> wire.Generator:
+        """As an argument: a fresh `torch.Generator` with this seed."""
+        return wire.Generator(seed, device)
+
+    def lazy(self, items: Sequence[object]) -> wire.Lazy:
+        """As an argument: an iterator that counts what is pulled from it."""
+        self._count += 1
+        return wire.Lazy(self._count, tuple(items))
+
+    def pulled(self, lazy: wire.Lazy) -> int:
+        """How many items have been pulled from a `lazy` so far."""
+        return int(self._ask("pulled", object=lazy.id))
+
+    def next(self, kept: Kept) -> Any:
+        """The next item of an iterator kept in the worker.
+
+        Raises:
+            StudentError: it raised; of kind StopIteration at its end.
+        """
+        return self._ask("next", object=kept.handle.id)
+
+    def set(self, kept: Kept, name: str, value: Any) -> None:
+        """Set an attribute of an object kept in the worker."""
+        self._ask("set", target=kept.handle, path=[], name=name, value=_unwrapped(value))
+
+    def files(self) -> list[str]:
+        """The files in the worker's scratch folder, as relative paths."""
+        return list(self._ask("files"))
+
+    def forget(self) -> None:
+        """Let go of all objects kept, and of the record of calls."""
+        self.calls = []
+        if self._ready:
+            self._ask("forget")
+
+    def begin(self) -> None:
+        """A new example starts: its calls are recorded from here."""
+        self.calls = []
+
+    def _observe(
+        self, target: Any, path: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any], *, keep: bool = False
+    ) -> Outcome:
+        """One call. Options among `kwargs`, taken out of them:
+
+        gradient: the cotangent (a tensor shaped as the value, or "sum" for ones): gradients of tensors and parameters.
+        randomness: report whether the global random state changed.
+        inputs: return the arguments as they are after the call.
+        strict_device: refuse operations on tensors of two devices.
+        seed: seed the global random state before.
+        """
+        options = {
+            name: kwargs.pop(name, default)
+            for name, default in (
+                ("gradient", None), ("randomness", False), ("inputs", False), ("strict_device", False), ("seed", None),
+            )
+        }  # fmt: skip
+        shown = path[-1] if path else target if isinstance(target, str) else target.type
+        self.calls.append(Call(str(shown), tuple(args), dict(kwargs)))
+        reply = self._ask(
+            "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
+            kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
+        )  # fmt: skip
+        if not isinstance(reply, dict):
+            self._link.reset()
+            raise WorkerLost("sent something that is no answer")
+        outcome = Outcome(**{name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply})
+        self.calls[-1] = Call(str(shown), tuple(args), dict(kwargs), outcome.value)
+        return outcome
+
+    def _ask(self, verb: str, **fields: Any) -> Any:
+        if not self._ready:
+            self._ready = True
+            self._prepare(self._link)
+        self._count += 1
+        request = {"id": self._count, "verb": verb, "limit": self.seconds, **fields}
+        try:
+            reply = self._link.ask(request, self.seconds)
+        except WorkerLost:
+            self._ready = False
+            raise
+        if "error" in reply:
+            raise _as_student_error(reply["error"], self.calls[-1].name if self.calls else "")
+        return reply.get("value")
+
+
+def _as_student_error(error: Any, call: str) -> BaseException:
+    try:
+        kinds = tuple(str(kind)[:80] for kind in error["kinds"])
+        text, where = str(error["text"])[:1000], str(error["where"])[:1000]
+    except (KeyError, TypeError):
+        return WorkerLost("sent something that is no answer")
+    if kinds and kinds[0] == "TimeIsUp":
+        return OutOfTime(f"was {text}", where)
+    return StudentError(kinds[0] if kinds else "an exception", text, kinds=kinds, where=where, call=call)
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, Kept):
+        return value.handle
+    if isinstance(value, list | tuple):
+        return type(value)(_unwrapped(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _unwrapped(item) for key, item in value.items()}
+    return value.detach() if isinstance(value, torch.Tensor) else value
+
+
+class Callee:
+    """A function or a method of the notebook, callable from here."""
+
+    def __init__(self, student: Student, target: Any, path: tuple[str, ...]) -> None:
+        """`target`: a name in the notebook or a handle; `path`: attributes from there."""
+        self._student, self._target, self._path = student, target, path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._student._observe(self._target, self._path, args, kwargs).value  # noqa: SLF001 - one class, in two
+
+
+class Kept:
+    """An object that lives in the worker."""
+
+    def __init__(self, student: Student, handle: wire.Handle) -> None:
+        """`handle` names it there."""
+        self._student, self.handle = student, handle
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.observe(*args, **kwargs).value
+
+    def __getattr__(self, name: str) -> Callee:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return Callee(self._student, self.handle, (name,))
+
+    def observe(self, *args: Any, **kwargs: Any) -> Outcome:
+        """Call it, and see what it does beside its value; options as in `Student._observe`."""
+        return self._student._observe(self.handle, (), args, kwargs)  # noqa: SLF001
+
+    def get(self, path: str) -> Any:
+        """The value of an attribute; `path` may be dotted."""
+        return self._student._ask("get", target=self.handle, path=path.split("."), keep=False)  # noqa: SLF001
+
+    def keep(self, path: str, *args: Any, **kwargs: Any) -> Kept:
+        """Call a method and keep its result; without arguments an attribute that is not callable is kept itself."""
+        student = self._student
+        if not args and not kwargs:
+            attribute = student._ask("get", target=self.handle, path=path.split("."), keep=True)  # noqa: SLF001
+            if attribute.type not in ("method", "builtin_function_or_method", "function"):
+                return Kept(student, attribute)
+        return Kept(student, student._observe(self.handle, path.split("."), args, kwargs, keep=True).value)  # noqa: SLF001

@@ -1,0 +1,331 @@
+"""The pytest side: hidden tests say which task they judge, and a run of them gives a verdict for each.
+
+    @task("attention_weights", weight=2)
+    @given(tensors("TD", "SD"))
+    def test_scale(student, reference, qk):
+        '''Scores are scaled by 1/sqrt(D).'''
+
+The docstring is what the student reads. `student` and `reference` are fixtures. Everything a test raises becomes a
+verdict here: the student's fault where it is a SubmissionError or a lost worker, ours (ungraded) where it is anything else.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis
+import pytest
+import torch
+from hypothesis.internal.conjecture import providers
+
+from autograder.compare import short
+from autograder.errors import CheckFailed, CourseBroken, OutOfTime, StudentError, SubmissionError, WorkerLost
+from autograder.report import CheckStatus
+from autograder.student import Call, Student
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+# After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
+# the same notebook gives the same report on a slow machine.
+SHRINK_RUNS = 150
+
+
+@dataclass(frozen=True)
+class Check:
+    """What `@task` says of a hidden test."""
+
+    task: str
+    weight: float = 1.0
+    needs: str | None = None
+
+
+def task(
+    name: str, *, weight: float = 1.0, needs: str | None = None, examples: int = 15
+) -> Callable[[Test], Test]:
+    """Mark a hidden test as a check of the task `name`.
+
+    weight: its share of the task's points against the other checks of the task.
+    needs: the name of an earlier test in the same file; where that one fails, this one is skipped and earns nothing.
+        Every check that a trivial answer passes needs the task's value check.
+    examples: how many examples Hypothesis tries.
+    """
+
+    def mark(test: Test) -> Test:
+        if hasattr(test, "hypothesis"):
+            test = hypothesis.settings(
+                max_examples=examples, database=None, deadline=None, report_multiple_bugs=False, print_blob=False,
+                suppress_health_check=list(hypothesis.HealthCheck),
+                phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate, hypothesis.Phase.shrink),
+            )(test)  # fmt: skip
+        marked: Test = pytest.mark.task(Check(name, weight, needs))(test)
+        return marked
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check."""
+
+    test: str
+    check: Check
+    name: str
+    status: CheckStatus
+    message: str = ""
+    example: str = ""
+    free: bool = False  # skipped for want of something the machine lacks: costs nothing
+
+
+@dataclass
+class _Recorder:
+    """What the last failing example raised, and the calls it made: known even where Hypothesis ends otherwise."""
+
+    student: Student
+    failure: BaseException | None = None
+    calls: list[Call] = field(default_factory=list)
+    runs_since: int = 0
+
+    def run(self, inner: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        if self.failure is not None:
+            self.runs_since += 1
+            if self.runs_since > SHRINK_RUNS:
+                return
+        self.student.begin()
+        try:
+            inner(*args, **kwargs)
+        except (SubmissionError, WorkerLost) as error:
+            self.failure, self.calls = error, list(self.student.calls)
+            raise
+        except hypothesis.errors.HypothesisException:
+            raise
+        except Exception as error:
+            self.failure, self.calls = error, []
+            raise
+
+
+class Judge:
+    """A pytest plugin: hands out the fixtures, runs each hidden test, keeps the verdicts."""
+
+    def __init__(self, student: Student, reference: Student, seed: int, only: frozenset[str] | None) -> None:
+        """`only`: judge these tasks, or all."""
+        self._student, self._reference, self.seed, self.only = student, reference, seed, only
+        self.verdicts: list[Verdict] = []
+        self.broken: list[str] = []
+        self.lost: dict[str, str] = {}
+
+    @pytest.fixture
+    def student(self) -> Student:
+        """The notebook that is graded."""
+        return self._student
+
+    @pytest.fixture
+    def reference(self) -> Student:
+        """The reference solution, behind the same interface."""
+        return self._reference
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Make the mark known."""
+        config.addinivalue_line("markers", "task(check): the task that this hidden test judges")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Remember a test file that cannot be read."""
+        if report.failed:
+            self.broken.append(str(report.longrepr))
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the tests of the tasks asked for."""
+        without = [item.name for item in items if item.get_closest_marker("task") is None]
+        if without:
+            self.broken.append(f"{without[0]} has no @task(...), the task that it judges")
+            items.clear()
+        if self.only is not None:
+            items[:] = [item for item in items if _check(item).task in self.only]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        """Run a hidden test and turn whatever happens into a verdict."""
+        self.verdicts.append(self._judge(pyfuncitem))
+        return True
+
+    def _judge(self, item: pytest.Function) -> Verdict:
+        check = _check(item)
+        name = " ".join((inspect.getdoc(item.obj) or item.name).split())
+        blank = functools.partial(Verdict, item.name, check, name)
+        needed = next((one for one in self.verdicts if one.test == check.needs), None)
+        if check.needs is not None and self.only is None and needed is None:
+            return blank("ungraded", f"The check needs {check.needs!r}, which is no earlier test of this file.")
+        if needed is not None and needed.status != "pass":
+            return blank("skip", f"Not looked at until this holds: {needed.name}")
+        if check.task in self.lost:
+            return blank("fail", f"Not looked at: in an earlier check `{check.task}` {self.lost[check.task]}.")
+        recorder = _Recorder(self._student)
+        try:
+            self._student.forget()
+            self._reference.forget()
+            self._call(item, recorder)
+        except pytest.skip.Exception as skipped:
+            return blank("skip", str(skipped), free=True)
+        except WorkerLost as lost:
+            self.lost[check.task] = lost.reason
+            calls = recorder.calls or self._student.calls
+            return blank("fail", _lost(lost), shown(calls))
+        except (SubmissionError, hypothesis.errors.HypothesisException, BaseExceptionGroup) as error:
+            failure = recorder.failure or error
+            if isinstance(failure, SubmissionError):
+                return blank("fail", explained(failure), shown(recorder.calls))
+            return blank("ungraded", f"The check itself is broken: {type(failure).__name__}: {failure}")
+        except Exception as error:  # noqa: BLE001 - whatever a hidden test raises on its own is our fault, never a zero
+            return blank("ungraded", f"The check itself is broken: {type(error).__name__}: {error}")
+        return blank("pass")
+
+    def _call(self, item: pytest.Function, recorder: _Recorder) -> None:
+        test = item.obj
+        arguments = {name: value for name, value in item.funcargs.items() if name in inspect.signature(test).parameters}
+        if not hasattr(test, "hypothesis"):
+            recorder.run(test, **arguments)
+            return
+        inner = test.hypothesis.inner_test
+
+        @functools.wraps(inner)
+        def recorded(*args: Any, **kwargs: Any) -> None:
+            recorder.run(inner, *args, **kwargs)
+
+        test.hypothesis.inner_test = recorded
+        digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
+        hypothesis.seed(int.from_bytes(digest[:8], "big"))(test)(**arguments)
+
+
+def _check(item: pytest.Item) -> Check:
+    mark = item.get_closest_marker("task")
+    assert mark is not None  # looked at when collected
+    check: Check = mark.args[0]
+    return check
+
+
+def _lost(lost: WorkerLost) -> str:
+    if isinstance(lost, OutOfTime):
+        return f"Your code {lost.reason}. Does every loop in it come to an end?\n{lost.where}".rstrip()
+    return f"Your code {lost.reason}."
+
+
+def explained(failure: SubmissionError) -> str:
+    """A failure in the student's words: for an exception of theirs, with the lines of their own code."""
+    if isinstance(failure, StudentError) and failure.where:
+        return f"{failure}\n{failure.where}"
+    return str(failure)
+
+
+def shown(calls: list[Call]) -> str:
+    """The calls of a failing example as lines that a student can paste, with what their code gave."""
+    if not calls:
+        return ""
+    call = calls[-1]
+    lines: list[str] = []
+    arguments = [_argument(lines, f"x{number}", value) for number, value in enumerate(call.args, start=1)]
+    arguments += [f"{name}={_argument(lines, name, value)}" for name, value in call.kwargs.items()]
+    lines.append(f"{call.name}({', '.join(arguments)})")
+    if call.result is not None:
+        lines.append(f"# yours: {_shown_value(call.result)}")
+    return "\n".join(lines[:12])
+
+
+def _argument(lines: list[str], name: str, value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        lines.append(f"{name} = {_shown_value(value)}")
+        return name
+    handle = getattr(value, "handle", None)
+    return f"<your {handle.type}>" if handle is not None else short(value)
+
+
+def _shown_value(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return short(value, 200)
+    shape = f"# shape {tuple(value.shape)}"
+    if value.device.type == "meta" or value.numel() > 24:  # noqa: PLR2004 - more than a line holds
+        return f"torch.empty({list(value.shape)}, dtype={value.dtype}, device={value.device.type!r})  {shape}"
+    kind = "" if value.dtype in (torch.float32, torch.int64, torch.bool) else f", dtype={value.dtype}"
+    return f"torch.tensor({_rounded(value.tolist())}{kind})  {shape}"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def run(
+    tests: Path, student: Student, reference: Student, *, seed: int = 0, only: frozenset[str] | None = None
+) -> list[Verdict]:
+    """Judge a notebook with the hidden tests in the file `tests`: one verdict a test, in the order of the file.
+
+    Raises:
+        CourseBroken: the file cannot be imported, or holds a test without a task.
+    """
+    _leave_out_constants_of_this_machine()
+    tests = tests.resolve()
+    judge = Judge(student, reference, seed, only)
+    options = [
+        str(tests), "-c", os.devnull, f"--rootdir={tests.parent}", "--import-mode=importlib", "--assert=plain",
+        "--noconftest", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:terminal",
+        "-p", "no:logging", "-p", "no:doctest", "-p", "no:junitxml", "-p", "no:unraisableexception",
+        "-p", "no:threadexception", "-p", "no:warnings", "-p", "no:pastebin", "-p", "no:nose", "-p", "no:unittest",
+    ]  # fmt: skip
+    before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
+            pytest.main(options, plugins=[judge])
+    finally:
+        # Read anew each time: all test files have the same name, and an author may have changed this one.
+        for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(tests)]:
+            del sys.modules[name]
+        if before is None:
+            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+        else:
+            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = before
+    if judge.broken or (not judge.verdicts and only is None):
+        message = f"{tests} gives no verdict: {judge.broken[0] if judge.broken else 'it holds no hidden test.'}"
+        raise CourseBroken(message)
+    return judge.verdicts
+
+
+def not_allowed(tests: Path) -> dict[str, tuple[str, ...]]:
+    """The shortcuts that defeat a task, as the test file's `NOT_ALLOWED` lists them: task (or "*" for all) -> names.
+
+    Read as text, so that it is known before the file is imported.
+
+    Raises:
+        CourseBroken: it is there, but no plain dictionary.
+    """
+    for statement in ast.parse(tests.read_text(encoding="utf-8")).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "NOT_ALLOWED" for target in targets):
+            assert isinstance(statement, ast.Assign)
+            try:
+                return {str(name): tuple(names) for name, names in ast.literal_eval(statement.value).items()}
+            except (ValueError, AttributeError, TypeError) as error:
+                message = f"{tests}: NOT_ALLOWED must be a plain dictionary of task: names."
+                raise CourseBroken(message) from error
+    return {}
+
+
+def _leave_out_constants_of_this_machine() -> None:
+    """Keep Hypothesis from drawing numbers found in whatever modules this process happens to have loaded.
+
+    Otherwise the same notebook would be shown another example from `nbgrader autograde` than from the command line.
+    """
+    if hasattr(providers, "_get_local_constants"):
+        providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001
+
+
+__all__ = ["Check", "CheckFailed", "Judge", "Verdict", "run", "shown", "task"]

@@ -1,0 +1,217 @@
+"""Inside the sandbox: runs a student's cells and answers requests with values.
+
+It holds no test, no reference, no expected value and no score: all it can do is answer. It trusts the grader and
+nobody trusts it. `Session` is the whole of it; `serve` puts a socket in front. The grader's own process uses a
+`Session` too, for the reference and for the bank of misconceptions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import random
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from autograder import shell, wire
+
+Message = dict[str, Any]
+
+# torch loads these when an optimizer or the `meta` device is first used. Loaded here, before any student's code: an
+# import that a time limit cuts short would leave torch broken for as long as the process lives.
+importlib.import_module("torch._dynamo")
+torch.empty(2, device="meta").add(1)
+
+
+class _Counted:
+    """An iterator that counts what is pulled from it."""
+
+    def __init__(self, items: tuple[object, ...]) -> None:
+        self.items, self.pulled = iter(items), 0
+
+    def __iter__(self) -> Iterator[object]:
+        return self
+
+    def __next__(self) -> object:
+        item = next(self.items)
+        self.pulled += 1
+        return item
+
+
+class _OneDevice(TorchDispatchMode):
+    """Refuses an operation on tensors of two devices, as a GPU would; numbers (0-d tensors) may come from the CPU."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        tensors = [item for item in tree_flatten((args, kwargs or {}))[0] if isinstance(item, torch.Tensor)]
+        devices = {tensor.device.type for tensor in tensors if tensor.dim() > 0}
+        if len(devices) > 1:
+            message = f"tensors on two devices meet in {func}: {', '.join(sorted(devices))}"
+            raise RuntimeError(message)
+        return func(*args, **(kwargs or {}))
+
+
+class Session:
+    """A student's namespace, the objects kept in it for the grader, and the answers to its requests."""
+
+    def __init__(self, module_name: str = "__main__") -> None:
+        """An empty notebook."""
+        self.shell = shell.Shell(module_name)
+        self.objects: dict[int, Any] = {}
+        self.lazies: dict[int, _Counted] = {}
+        self.verbs: dict[str, Callable[[Message], Any]] = {
+            "cells": self._cells, "call": self._call, "get": self._get, "set": self._set, "next": self._next,
+            "pulled": self._pulled, "files": self._files, "forget": self._forget,
+        }  # fmt: skip
+
+    def resolve(self, special: wire.Special) -> Any:
+        """The object that a stand-in in a request means."""
+        if isinstance(special, wire.Handle):
+            return self.objects[special.id]
+        if isinstance(special, wire.Generator):
+            return torch.Generator(device=special.device).manual_seed(special.seed)
+        return self.lazies.setdefault(special.id, _Counted(special.items))
+
+    def answer(self, request: Message) -> Message:
+        """Do what is asked; what the student's code raises is an answer too."""
+        limit = request.get("limit")
+        try:
+            with shell.time_limit(limit) if limit else contextlib.nullcontext():
+                return {"id": request["id"], "value": self.verbs[request["verb"]](request)}
+        except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are the student's doing too
+            return {"id": request["id"], "error": described(error)}
+
+    def _cells(self, request: Message) -> list[Any]:
+        """Run cells in order; one that fails does not stop the rest. Gives an error, or None, for each."""
+        outcomes: list[Any] = []
+        for name, source, limit in request["cells"]:
+            try:
+                with shell.time_limit(limit):
+                    self.shell.run(name, source)
+                outcomes.append(None)
+            except BaseException as error:  # noqa: BLE001 - see above
+                outcomes.append(described(error))
+        return outcomes
+
+    def _target(self, request: Message) -> Any:
+        target = request["target"]
+        if isinstance(target, str):
+            if target not in self.shell.namespace:
+                message = f"name {target!r} is not defined"
+                raise NameError(message)
+            target = self.shell.namespace[target]
+        for part in request["path"]:
+            target = getattr(target, part)
+        return target
+
+    def _call(self, request: Message) -> Message:
+        target, args, kwargs = self._target(request), request["args"], request["kwargs"]
+        tensors: list[torch.Tensor] = []
+        gradient = request["gradient"]
+        if gradient is not None:
+            tensors = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, torch.Tensor)]
+            for tensor in tensors:
+                tensor.requires_grad_(tensor.is_floating_point())
+        if request["seed"] is not None:
+            torch.manual_seed(request["seed"])
+            random.seed(request["seed"])
+        before = _random_state() if request["randomness"] else None
+        with _OneDevice() if request["strict_device"] else contextlib.nullcontext():
+            value = target(*args, **kwargs)
+        outcome: Message = {"random_used": before is not None and before != _random_state()}
+        if gradient is not None:
+            outcome |= self._gradients(value, gradient, tensors, _modules(target, args, kwargs))
+        if request["inputs"]:
+            outcome["inputs_after"] = [item for item in (*args, *kwargs.values()) if isinstance(item, torch.Tensor | list | dict)]
+        outcome["requires_grad"] = isinstance(value, torch.Tensor) and value.requires_grad
+        outcome["value"] = self._kept(value) if request["keep"] else value
+        return outcome
+
+    def _gradients(self, value: Any, cotangent: Any, tensors: list[torch.Tensor], modules: list[Any]) -> Message:
+        outputs = [item for item in tree_flatten(value)[0] if isinstance(item, torch.Tensor) and item.requires_grad]
+        named = {
+            f"{prefix}{name}": parameter
+            for prefix, module in modules
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        wanted = [tensor for tensor in tensors if tensor.requires_grad] + list(named.values())
+        found: list[Any] = [None] * len(wanted)
+        if outputs and wanted:
+            if isinstance(cotangent, torch.Tensor):
+                weights = [cotangent.to(outputs[0].dtype)] + [torch.zeros_like(item) for item in outputs[1:]]
+            else:
+                weights = [torch.ones_like(item) for item in outputs]
+            found = list(torch.autograd.grad(outputs, wanted, weights, allow_unused=True))
+        of_inputs = iter(found)
+        return {
+            "gradients": [next(of_inputs) if tensor.requires_grad else None for tensor in tensors],
+            "parameter_gradients": dict(zip(named, of_inputs, strict=True)),
+        }
+
+    def _get(self, request: Message) -> Any:
+        value = self._target(request)
+        return self._kept(value) if request["keep"] else value
+
+    def _set(self, request: Message) -> None:
+        setattr(self._target(request), request["name"], request["value"])
+
+    def _next(self, request: Message) -> Any:
+        return next(self.objects[request["object"]])
+
+    def _pulled(self, request: Message) -> int:
+        lazy = self.lazies.get(request["object"])
+        return lazy.pulled if lazy else 0
+
+    def _files(self, request: Message) -> list[str]:
+        del request
+        return sorted(os.path.join(folder, name) for folder, _, names in os.walk(".") for name in names)  # noqa: PTH118
+
+    def _forget(self, request: Message) -> None:
+        del request
+        self.objects.clear()
+        self.lazies.clear()
+
+    def _kept(self, value: Any) -> wire.Handle:
+        identity = len(self.objects) + 1
+        self.objects[identity] = value
+        return wire.Handle(identity, type(value).__qualname__)
+
+
+def described(error: BaseException) -> Message:
+    """An exception as plain values: what it is, what it says, and the student's own lines that led there."""
+    kinds = [kind.__name__ for kind in type(error).__mro__[:-1]]
+    try:
+        text = str(error)[:1000]
+    except Exception:  # noqa: BLE001 - a student's own exception class may fail at anything
+        text = ""
+    return {"kinds": kinds[:12], "text": text, "where": shell.where(error)}
+
+
+def _modules(target: Any, args: Any, kwargs: Any) -> list[tuple[str, torch.nn.Module]]:
+    owner = getattr(target, "__self__", target)
+    if isinstance(owner, torch.nn.Module):
+        return [("", owner)]
+    return [("", item) for item in (*args, *kwargs.values()) if isinstance(item, torch.nn.Module)]
+
+
+def _random_state() -> tuple[bytes, object]:
+    return torch.get_rng_state().numpy().tobytes(), random.getstate()
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer requests until the grader hangs up."""
+    session = Session("__main__")
+    with shell.nothing_is_drawn():
+        while (request := wire.receive(connection, resolve=session.resolve)) is not None:
+            reply = session.answer(request)
+            try:
+                wire.send(connection, reply)
+            except wire.FrameError as error:
+                wire.send(connection, {"id": request["id"], "error": described(error)})

@@ -1,0 +1,224 @@
+"""From a submission to a report: points, verdicts, words, and who is to blame."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autograder import diagnosis, grade, suite
+from autograder.assignment import Assignment, read_assignment, submission
+from autograder.errors import CourseBroken
+from autograder.notebook import Cell
+from autograder.report import Report, from_json
+from autograder.student import InProcess
+
+TOY = Path(__file__).resolve().parent / "toy_course" / "solutions" / "toy"
+RIGHT = "def softmax(x, dim=-1):\n    e = (x - x.amax(dim, keepdim=True)).exp()\n    return e / e.sum(dim, keepdim=True)"
+
+
+def graded(assignment: Assignment, solution: str, *, seed: int = 0, more: tuple[Cell, ...] = ()) -> Report:
+    work = submission(assignment, [*assignment.filled({"softmax": solution}), *more])
+    return grade.grade(
+        work, assignment, InProcess(), doctor=diagnosis.Doctor(assignment),
+        reference=diagnosis.notebook(assignment.reference_cells()), student="ada", seed=seed, call_seconds=1.0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def toy() -> Assignment:
+    """The small assignment of the tests."""
+    return read_assignment(TOY)
+
+
+@pytest.fixture
+def with_tests(tmp_path: Path) -> Callable[[str], Assignment]:
+    """The small assignment with other hidden tests."""
+
+    def make(tests: str) -> Assignment:
+        folder = tmp_path / "toy"
+        folder.mkdir()
+        for name in ("notebook.py", "misconceptions.py"):
+            (folder / name).write_text((TOY / name).read_text())
+        (folder / "test_hidden.py").write_text("from autograder.suite import task\nfrom autograder.compare import *\n" + tests)
+        return read_assignment(folder)
+
+    return make
+
+
+def test_right_work_gets_all_points(toy: Assignment) -> None:
+    """Every check passes, and there is nothing to say."""
+    report = graded(toy, RIGHT)
+    assert (report.status, report.score, report.max_score) == ("graded", 10.0, 10.0)
+    (task,) = report.tasks
+    assert (task.status, task.diagnosis) == ("pass", ())
+    assert {check.status for check in task.checks} == {"pass"}
+    assert sum(check.points for check in task.checks) == pytest.approx(10.0)
+
+
+def test_an_untouched_notebook_gets_none(toy: Assignment) -> None:
+    """And is not given a diagnosis either."""
+    report = grade.grade(
+        submission(toy, toy.released), toy, InProcess(), doctor=diagnosis.Doctor(toy),
+        reference=diagnosis.notebook(toy.reference_cells()),
+    )  # fmt: skip
+    assert (report.status, report.score) == ("graded", 0.0)
+    assert report.tasks[0].status == "fail"
+    assert report.tasks[0].diagnosis == ()
+
+
+def test_a_known_mistake_is_named_with_its_advice(toy: Assignment) -> None:
+    """It keeps what it gets right."""
+    report = graded(toy, RIGHT.replace("dim, keep", "-1, keep"))
+    (task,) = report.tasks
+    assert (task.status, task.score) == ("partial", 8.0)
+    assert [item.id for item in task.diagnosis] == ["ignores_dim"]
+    assert task.diagnosis[0].advice == "Use dim."
+
+
+def test_an_unknown_mistake_is_not_named(toy: Assignment) -> None:
+    """Only the failed checks and the smallest example are shown."""
+    report = graded(toy, RIGHT.replace("e / e", "e * 1.5 / e"))
+    (task,) = report.tasks
+    assert task.status == "fail"
+    assert task.diagnosis == ()
+    assert "softmax(x1)" in task.checks[0].example
+    assert "# yours:" in task.checks[0].example
+
+
+def test_no_expected_value_is_shown(toy: Assignment) -> None:
+    """The student's result is, the right one is not."""
+    text = graded(toy, "def softmax(x, dim=-1):\n    return x * 0 + 0.123").to_json()
+    assert "0.123" in text
+    assert "assert_close" not in text
+    assert "test_hidden" not in text
+
+
+def test_a_check_that_builds_on_a_failed_one_is_skipped(toy: Assignment) -> None:
+    """It earns nothing, and says what it waits for."""
+    checks = graded(toy, "def softmax(x, dim=-1):\n    return x").tasks[0].checks
+    assert [check.status for check in checks] == ["fail", "fail", "skip"]
+    assert "exp(x)" in checks[2].message
+
+
+def test_an_exception_of_the_students_is_shown_with_their_line(toy: Assignment) -> None:
+    """Kind, message, line."""
+    message = graded(toy, "def softmax(x, dim=-1):\n    return x.nothing()").tasks[0].checks[0].message
+    assert "softmax raised AttributeError" in message
+    assert "line 2 of `softmax`: return x.nothing()" in message
+
+
+def test_a_cell_that_does_not_run_is_said_first(toy: Assignment) -> None:
+    """With its syntax error, in the task and in the notes."""
+    report = graded(toy, "def softmax(x, dim=-1)\n    return x")
+    assert report.tasks[0].checks[0].name == "The cell runs."
+    assert "SyntaxError" in report.tasks[0].checks[0].message
+    assert any("`softmax` did not run to its end" in note for note in report.notes)
+    assert report.score == 0.0
+
+
+def test_code_without_end_costs_one_time_limit(toy: Assignment) -> None:
+    """The other checks of the task are not tried."""
+    report = graded(toy, "def softmax(x, dim=-1):\n    while True:\n        pass")
+    checks = report.tasks[0].checks
+    assert "still running after 1 s" in checks[0].message
+    assert "in an earlier check" in checks[1].message
+    assert report.seconds < 20
+
+
+def test_an_extra_cell_that_fails_does_not_stop_the_rest(toy: Assignment) -> None:
+    """Nor does one that exits."""
+    report = graded(toy, RIGHT, more=(Cell("code", "1 / 0"), Cell("code", "import sys; sys.exit(0)"), Cell("code", "x = 1")))
+    assert report.score == 10.0
+    assert len(report.notes) == 2
+
+
+def test_a_shortcut_withholds_the_points(toy: Assignment) -> None:
+    """Though every check would pass; the line is shown."""
+    report = graded(toy, "def softmax(x, dim=-1):\n    return torch.softmax(x, dim)")
+    (task,) = report.tasks
+    assert (task.status, task.score, report.status) == ("withheld", 0.0, "graded")
+    assert "return torch.softmax(x, dim)" in task.checks[0].message
+
+
+def test_the_same_notebook_gives_the_same_report(toy: Assignment) -> None:
+    """Byte for byte, apart from the time it took."""
+    wrong = "def softmax(x, dim=-1):\n    return x.exp() / x.exp().sum()"
+    one, two = (replace(graded(toy, wrong), seconds=0.0).to_json() for _ in range(2))
+    assert one == two
+    assert one != replace(graded(toy, wrong, seed=1), seconds=0.0).to_json()
+
+
+def test_a_report_survives_its_json(toy: Assignment) -> None:
+    """And has the keys of the contract."""
+    report = graded(toy, RIGHT.replace("dim, keep", "-1, keep"))
+    assert from_json(report.to_json()) == report
+    raw = json.loads(report.to_json())
+    assert list(raw)[:6] == ["schema", "student", "assignment", "status", "score", "max_score"]
+    assert set(raw["tasks"][0]) >= {"task", "points", "score", "status", "follow_through", "checks", "diagnosis"}
+    assert set(raw["tasks"][0]["checks"][0]) >= {"name", "status", "points", "message", "example"}
+    assert set(raw["certificate"]) >= {"submission", "suite", "seed", "device", "isolation", "versions"}
+    with pytest.raises(ValueError, match="no report"):
+        from_json("{}")
+
+
+BROKEN = {
+    "raises": "raise KeyError('x')",
+    "asserts": "assert student.softmax(3) == 4",
+    "asks wrongly": "reference.nothing(1)",
+}
+
+
+@pytest.mark.parametrize("name", ["raises", "asserts"])
+def test_a_broken_hidden_test_is_never_a_students_zero(with_tests: Callable[[str], Assignment], name: str) -> None:
+    """The task and the report stay ungraded."""
+    solution = RIGHT if name == "raises" else "def softmax(x, dim=-1):\n    return x"
+    source = f"@task('softmax')\ndef test_a(student, reference):\n    '''It works.'''\n    {BROKEN[name]}\n"
+    report = graded(with_tests(source), solution)
+    assert (report.status, report.tasks[0].status, report.tasks[0].score) == ("ungraded", "ungraded", 0.0)
+    assert "broken" in report.tasks[0].checks[0].message
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("x = 1\n", "no hidden test"),
+        ("def test_a(student, reference): pass\n", "has no @task"),
+    ],
+)
+def test_a_suite_that_cannot_be_read_is_said_to_the_author(
+    with_tests: Callable[[str], Assignment], source: str, word: str
+) -> None:
+    """Grading does not start."""
+    with pytest.raises(CourseBroken, match=word):
+        graded(with_tests(source), RIGHT)
+
+
+def test_what_the_machine_lacks_costs_nothing(with_tests: Callable[[str], Assignment]) -> None:
+    """A check skipped for want of a GPU keeps its points; it does not earn the others'."""
+    source = (
+        "import pytest\n@task('softmax')\ndef test_a(student, reference):\n    '''A.'''\n    require(student.softmax(3) == 4, 'No.')\n"
+        "@task('softmax')\ndef test_gpu(student, reference):\n    '''On a GPU.'''\n    pytest.skip('No GPU here.')\n"
+    )
+    assignment = with_tests(source)
+    assert graded(assignment, "def softmax(x, dim=-1):\n    return 4").score == 10.0
+    assert graded(assignment, "def softmax(x, dim=-1):\n    return 5").score == 0.0
+
+
+def test_code_that_answers_by_chance_fails_without_breaking_the_check(toy: Assignment) -> None:
+    """Hypothesis calls it flaky; here it is simply wrong."""
+    report = graded(toy, "def softmax(x, dim=-1):\n    return torch.softmax(x, dim) if torch.rand(()) < 0.5 else x".replace("torch.softmax(x, dim)", "x.exp() / x.exp().sum(dim, keepdim=True)"))
+    assert report.status == "graded"
+    assert report.tasks[0].checks[0].status == "fail"
+
+
+def test_the_shown_call_can_be_pasted(toy: Assignment) -> None:
+    """The example is Python that gives the student's own result."""
+    example = graded(toy, "def softmax(x, dim=-1):\n    return x * 0 + 2").tasks[0].checks[0].example
+    space: dict[str, object] = {}
+    exec("import torch\ndef softmax(x, dim=-1): return x * 0 + 2\n" + example, space)
+    assert suite.shown([]) == ""

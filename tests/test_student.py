@@ -1,0 +1,216 @@
+"""The client: asking a notebook, in this process and in a confined worker, gives the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from autograder import wire
+from autograder.confinement import Zygote
+from autograder.errors import OutOfTime, SandboxUnavailable, StudentError, WorkerLost
+from autograder.student import Confined, InProcess, Link, Student
+
+NOTEBOOK = '''
+import os, random, time
+import torch
+from torch import nn
+
+def scale(x, by=2.0):
+    return x * by
+
+def double_in_place(x):
+    return x.mul_(2)
+
+def noisy(x):
+    return x + torch.rand(())
+
+def fails(x):
+    raise UnicodeEncodeError("utf-8", "x", 0, 1, "no")
+
+def loops():
+    while True:
+        pass
+
+def dies():
+    os._exit(7)
+
+def cpu_index(x):
+    return x[torch.tensor([0])] + torch.ones(1, 3)
+
+def two(x):
+    return {"a": x, "b": (x, [1, "b", None])}
+
+def letters(chunks):
+    for chunk in chunks:
+        yield from chunk
+
+class Layer(nn.Module):
+    def __init__(self, width, bias=True):
+        super().__init__()
+        self.linear = nn.Linear(width, 2, bias=bias)
+        self.size = {"width": width}
+    def forward(self, x):
+        return self.linear(x)
+
+def apply_to(layer, x):
+    return layer(x)
+'''
+
+
+@pytest.fixture(scope="module")
+def zygote() -> Iterator[Zygote]:
+    """Whatever isolation this machine offers."""
+    try:
+        one = Zygote(minimum="none")
+    except SandboxUnavailable as error:
+        pytest.skip(str(error))
+    with one:
+        yield one
+
+
+@pytest.fixture(params=["in process", "confined"])
+def student(request: pytest.FixtureRequest, zygote: Zygote) -> Iterator[Student]:
+    """The notebook, behind either link."""
+    link: Link = InProcess() if request.param == "in process" else Confined(zygote.fork)
+
+    def prepare(link: Link) -> None:
+        link.reset()
+        reply = link.ask({"id": 0, "verb": "cells", "cells": [["all", NOTEBOOK, 20.0]]}, 20.0)
+        assert reply["value"] == [None]
+
+    torch.empty(2, device="meta").add(1)  # the first use of meta loads more of torch than a call has time for
+    yield Student(link, prepare, seconds=1.0)
+    link.close()
+
+
+def test_a_function_is_called_by_its_name(student: Student) -> None:
+    """Positional and keyword arguments; tensors and plain values come back."""
+    assert torch.equal(student.scale(torch.ones(2, 3).T, by=3.0), torch.full((3, 2), 3.0))
+    assert student.scale(4) == 8.0
+    value = student.two(torch.ones(1))
+    assert list(value) == ["a", "b"]
+    assert value["b"][1] == [1, "b", None]
+
+
+def test_dtype_layout_and_device_of_arguments_are_kept(student: Student) -> None:
+    """bfloat16 stays so, and meta tensors need no values."""
+    assert student.scale(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert student.scale(torch.empty(2, 3, device="meta")).device.type == "meta"
+
+
+def test_gradients_of_arguments_and_parameters(student: Student) -> None:
+    """With a cotangent or a sum; integers have none; modules give theirs by name."""
+    outcome = student.observe("scale", torch.ones(3), by=torch.tensor(5.0), gradient=torch.tensor([1.0, 0.0, 2.0]))
+    assert outcome.gradients[0].tolist() == [5.0, 0.0, 10.0]
+    assert outcome.gradients[1].item() == 3.0
+    layer = student.new("Layer", 3)
+    outcome = layer.observe(torch.ones(4, 3), gradient="sum")
+    assert outcome.parameter_gradients["linear.weight"].tolist() == [[4.0] * 3] * 2
+    outcome = student.observe("apply_to", layer, torch.ones(4, 3), gradient="sum")
+    assert set(outcome.parameter_gradients) == {"linear.weight", "linear.bias"}
+    assert student.observe("scale", torch.ones(2, dtype=torch.int64), gradient="sum").gradients == [None]
+
+
+def test_side_effects_are_seen(student: Student) -> None:
+    """Arguments changed in place; the global random state used."""
+    x = torch.ones(2)
+    assert student.observe("double_in_place", x, inputs=True).inputs_after[0].tolist() == [2.0, 2.0]
+    assert x.tolist() == [1.0, 1.0]
+    assert student.observe("noisy", x, randomness=True).random_used
+    assert not student.observe("scale", x, randomness=True).random_used
+    assert torch.equal(student.observe("noisy", x, seed=3).value, student.observe("noisy", x, seed=3).value)
+
+
+def test_mixed_devices_are_refused_where_asked(student: Student) -> None:
+    """`meta` stands in for a GPU: a tensor made on the CPU meets it and is caught."""
+    x = torch.empty(2, 3, device="meta")
+    with pytest.raises(StudentError):
+        student.observe("cpu_index", x, strict_device=True)
+    assert student.observe("scale", x, strict_device=True).value.shape == (2, 3)
+
+
+def test_objects_are_kept_and_asked(student: Student) -> None:
+    """State goes in and out by name; attributes by path."""
+    layer = student.new("Layer", 3, bias=False)
+    weight = torch.arange(6.0).reshape(2, 3)
+    layer.load_state_dict({"linear.weight": weight})
+    assert torch.equal(layer.state_dict()["linear.weight"], weight)
+    assert torch.equal(layer(torch.eye(3)), weight.T)
+    assert layer.get("size") == {"width": 3}
+    assert layer.get("linear.weight").shape == (2, 3)
+    student.set(layer, "size", 5)
+    assert layer.get("size") == 5
+    assert isinstance(layer.train(), wire.Opaque)
+    assert layer.keep("linear")(torch.ones(1, 3)).shape == (1, 2)
+
+
+def test_laziness_is_counted(student: Student) -> None:
+    """What a generator pulls, and when."""
+    lazy = student.lazy(["ab", "cd", "ef"])
+    stream = student.keep("letters", lazy)
+    assert student.pulled(lazy) == 0
+    assert student.next(stream) == "a"
+    assert student.pulled(lazy) == 1
+    assert [student.next(stream) for _ in range(5)] == list("bcdef")
+    with pytest.raises(StudentError, match="StopIteration"):
+        student.next(stream)
+
+
+def test_an_exception_is_an_answer_with_the_students_lines(student: Student) -> None:
+    """Its kind, all its kinds, and where."""
+    with pytest.raises(StudentError) as raised:
+        student.fails(1)
+    assert raised.value.kind == "UnicodeEncodeError"
+    assert "ValueError" in raised.value.kinds
+    assert "of `all`: raise UnicodeEncodeError" in raised.value.where
+    with pytest.raises(StudentError, match="name 'missing' is not defined"):
+        student.missing(1)
+
+
+def test_code_that_does_not_end_is_stopped_and_the_notebook_lives_on(student: Student) -> None:
+    """The student learns the line; the next call works."""
+    with pytest.raises(OutOfTime) as late:
+        student.loops()
+    assert "`all`: " in late.value.where
+    assert student.scale(1) == 2.0
+
+
+def test_a_dead_worker_is_replaced(zygote: Zygote) -> None:
+    """The call is lost, the next one finds the cells run again."""
+    link = Confined(zygote.fork)
+    starts = []
+
+    def prepare(link: Link) -> None:
+        starts.append(link.ask({"id": 0, "verb": "cells", "cells": [["all", NOTEBOOK, 20.0]]}, 20.0))
+
+    student = Student(link, prepare)
+    with pytest.raises(WorkerLost, match="ended the whole Python process .exit 7."):
+        student.dies()
+    assert student.scale(1) == 2.0
+    assert len(starts) == 2
+    link.close()
+
+
+class Scripted:
+    """A worker whose answers are made up by the test."""
+
+    def __init__(self, reply: dict[str, object]) -> None:
+        self.reply, self.closed = reply, False
+
+    def ask(self, request: dict[str, object], seconds: float) -> dict[str, object]:
+        del seconds
+        return {"id": request["id"], **self.reply}
+
+    def reset(self) -> None:
+        self.closed = True
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("reply", [{"value": 3}, {"value": [1]}, {"error": 5}, {"error": {"kinds": 3}}, {"error": {}}])
+def test_an_answer_of_the_wrong_form_loses_the_worker(reply: dict[str, object]) -> None:
+    """A forged reply is the student's loss, not our crash."""
+    with pytest.raises((WorkerLost, StudentError)):
+        Student(Scripted(reply)).scale(1)

@@ -1,0 +1,217 @@
+"""The frames: what goes in comes out, and what breaks the rules is refused before anything is built."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autograder import wire
+
+
+def through(message: dict[str, object], resolve: object = None) -> dict[str, object]:
+    start, buffers = wire.pack(message)
+    return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)  # type: ignore[arg-type]
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=20,
+)
+
+
+@given(PLAIN)
+def test_plain_values_come_back_as_they_were(value: object) -> None:
+    """Types are kept: a tuple is no list, True is no 1, bytes are no text."""
+    back = through({"value": value})["value"]
+    assert back == value
+    assert type(back) is type(value)
+
+
+@pytest.mark.parametrize("dtype", list(wire.DTYPES.values()), ids=str)
+@pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
+def test_tensors_come_back_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    """Every dtype of the list, also empty and without dimensions."""
+    tensor = torch.randint(0, 2, shape).to(dtype)
+    back = through({"value": tensor})["value"]
+    assert isinstance(back, torch.Tensor)
+    assert back.dtype == dtype
+    assert torch.equal(back, tensor)
+
+
+def test_one_element_with_a_stride_travels() -> None:
+    """PyTorch calls it contiguous, though its stride is 2."""
+    tensor = torch.tensor([[5, 6]])[..., 1]
+    assert torch.equal(through({"value": tensor})["value"], tensor)  # type: ignore[arg-type]
+
+
+def test_special_numbers_come_back() -> None:
+    """Infinities and NaN are no JSON, and travel all the same."""
+    back = through({"value": [math.inf, -math.inf, math.nan]})["value"]
+    assert isinstance(back, list)
+    assert back[:2] == [math.inf, -math.inf]
+    assert math.isnan(back[2])
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.arange(12.0).reshape(3, 4).T, torch.arange(24.0).reshape(2, 3, 4)[..., 1], torch.ones(3).expand(2, 3)]
+)
+def test_the_worker_gets_a_tensor_that_is_not_contiguous(tensor: torch.Tensor) -> None:
+    """What was strided on the grader's side is strided on the other."""
+    back = through({"value": tensor}, lambda special: special)["value"]
+    assert isinstance(back, torch.Tensor)
+    assert torch.equal(back, tensor)
+    assert not back.is_contiguous()
+
+
+def test_meta_tensors_travel_without_bytes() -> None:
+    """Only their shape and dtype do."""
+    back = through({"value": torch.empty(2, 3, dtype=torch.bfloat16, device="meta")})["value"]
+    assert isinstance(back, torch.Tensor)
+    assert (back.device.type, back.shape, back.dtype) == ("meta", (2, 3), torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, print, torch.ones(2).to_sparse(), 2**300, 1j]
+)
+def test_what_is_no_plain_value_travels_as_its_name(value: object) -> None:
+    """Nothing is pickled."""
+    assert isinstance(through({"value": value})["value"], wire.Opaque)
+
+
+def test_a_subclass_of_tensor_comes_back_plain() -> None:
+    """A student's own tensor class stays on their side."""
+
+    class Sly(torch.Tensor):
+        pass
+
+    back = through({"value": torch.ones(3).as_subclass(Sly)})["value"]
+    assert type(back) is torch.Tensor
+
+
+def test_nesting_without_end_is_cut_off() -> None:
+    """A list that holds itself does not hang the writer."""
+    endless: list[object] = []
+    endless.append(endless)
+    assert "nested too deeply" in json.dumps(str(through({"value": endless})))
+
+
+def header(tree: object) -> bytes:
+    return json.dumps({"$": "dict", "items": [["value", tree]]}).encode()
+
+
+HOSTILE = {
+    "no JSON": b"\xff{",
+    "JSON nested too deeply": b"[" * 100_000,
+    "values nested too deeply": header(json.loads("[" * 60 + "]" * 60)),
+    "no dictionary": b"[1, 2]",
+    "unknown kind": header({"$": "pickle", "data": "x"}),
+    "private method as kind": header({"$": "resolved", "id": 1}),
+    "reader's own attribute": header({"$": "_init__"}),
+    "kind that is no text": header({"$": ["tensor"]}),
+    "tensor that is not there": header({"$": "tensor", "dtype": "float32", "shape": [4]}),
+    "tensor of negative size": header({"$": "tensor", "dtype": "float32", "shape": [-4]}),
+    "tensor with a shape of true": header({"$": "tensor", "dtype": "float32", "shape": [True]}),
+    "tensor whose size overflows": header({"$": "tensor", "dtype": "float32", "shape": [2**40, 2**40, 0]}),
+    "tensor of unknown dtype": header({"$": "tensor", "dtype": "quint8", "shape": [0]}),
+    "tensor of 40 dimensions": header({"$": "tensor", "dtype": "uint8", "shape": [1] * 40}),
+    "huge meta tensor": header({"$": "tensor", "dtype": "uint8", "shape": [2**40, 2**40], "device": "meta"}),
+    "float that is none": header({"$": "float", "is": "1e999"}),
+    "dictionary with unhashable key": header({"$": "dict", "items": [[[], 1]]}),
+    "handle that is no number": header({"$": "handle", "id": "1", "type": "x"}),
+    "integer beyond all bounds": header(10**4000),
+    "device that is none": header({"$": "device", "name": "warp:9"}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_header_is_refused(name: str) -> None:
+    """With a FrameError, and nothing else."""
+    with pytest.raises(wire.FrameError):
+        wire.unpack(HOSTILE[name], bytearray())
+
+
+def test_bytes_that_belong_to_no_tensor_are_refused() -> None:
+    """The body is used up exactly."""
+    with pytest.raises(wire.FrameError, match="belong to no tensor"):
+        wire.unpack(header(1), bytearray(8))
+
+
+@given(st.binary(max_size=200), st.binary(max_size=50))
+def test_noise_is_refused_or_plain(head: bytes, body: bytes) -> None:
+    """Whatever the bytes: a message or a FrameError."""
+    try:
+        assert isinstance(wire.unpack(head, bytearray(body)), dict)
+    except wire.FrameError:
+        pass
+
+
+def test_a_bool_tensor_holds_only_bools() -> None:
+    """A byte of 7 in a bool tensor would be undefined behaviour."""
+    tree = header({"$": "tensor", "dtype": "bool", "shape": [2]})
+    back = wire.unpack(tree, bytearray([7, 0]))["value"]
+    assert back.view(torch.uint8).tolist() == [1, 0]
+
+
+def test_a_drip_of_bytes_does_not_extend_the_deadline() -> None:
+    """One byte now and then keeps nobody waiting."""
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def drip() -> None:
+        theirs.sendall(wire.LENGTHS.pack(1000, 0))
+        while not stop.wait(0.05):
+            theirs.sendall(b" ")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    began = time.monotonic()
+    try:
+        with pytest.raises(TimeoutError):
+            wire.receive(ours, deadline=began + 0.3)
+        assert time.monotonic() - began < 5
+    finally:
+        stop.set()
+        thread.join()
+        ours.close()
+        theirs.close()
+
+
+def test_a_frame_larger_than_allowed_is_refused_before_memory_is_taken() -> None:
+    """By its lengths alone."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(wire.LENGTHS.pack(2**32 - 1, 2**32 - 1))
+        with pytest.raises(wire.FrameError, match="larger than allowed"):
+            wire.receive(ours)
+
+
+def test_an_end_between_frames_is_none_and_within_one_an_error() -> None:
+    """Hanging up is no error; hanging up in the middle is."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        assert wire.receive(ours) is None
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.sendall(wire.LENGTHS.pack(10, 0) + b"abc")
+        theirs.close()
+        with pytest.raises(wire.FrameError, match="ends early"):
+            wire.receive(ours)
+
+
+def test_stand_ins_travel() -> None:
+    """Handles, generators, lazy items, dtypes, devices and paths."""
+    values = [
+        wire.Handle(3, "GPT"), wire.Generator(7), wire.Lazy(1, ("a", "b")), torch.bfloat16, torch.device("cpu"), Path("a/b"),
+    ]  # fmt: skip
+    assert through({"value": values})["value"] == values
