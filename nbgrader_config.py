@@ -1,16 +1,26 @@
 """How nbgrader works in this course: where things lie, and who grades.
 
-Read by every `nbgrader` command that is run in this folder, and by formgrader in a JupyterLab started here. For a class in another
-folder, say so: `nbgrader autograde attention --course-dir=/path/to/class`. Its submitted/, autograded/, feedback/ and gradebook.db
-are then that folder's; assignments and hidden tests stay these.
+Read by every `nbgrader` command that is run in this folder, and by formgrader in a JupyterLab started here. For a class
+in another folder, say so: `nbgrader autograde attention --course-dir=/path/to/class`. Its submitted/, autograded/,
+feedback/ and gradebook.db are then that folder's; assignments and hidden tests stay these.
 """
 
+import os
+import sys
+import warnings
 from pathlib import Path
 
 from autograder.source import refresh_sources
 
 HERE = Path(__file__).resolve().parent
 c = get_config()  # noqa: F821 - nbgrader puts it there
+
+# nbgrader calls `alembic` by its bare name, which fails where the environment was not activated.
+if str(Path(sys.executable).parent) not in os.environ.get("PATH", "").split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# nbgrader's own way of filling its database makes a newer SQLAlchemy warn once for each class; nothing is lost.
+warnings.filterwarnings("ignore", message="Object of type <Submitted(Assignment|Notebook)> not in session")
 
 c.CourseDirectory.course_id = "gpt"
 c.CourseDirectory.root = str(HERE)
@@ -37,7 +47,7 @@ c.GenerateAssignment.preprocessors = [
     "nbgrader.preprocessors.CheckCellMetadata",
 ]
 
-# Grading. No kernel runs: the file that was handed in is graded in a sandbox, and the score comes from the report alone.
+# Grading. No kernel runs: the file that was handed in is graded in a sandbox; the score comes from the report alone.
 c.Autograde.exporter_class = "autograder.intake.Intake"
 c.Autograde.sanitize_preprocessors = [
     "autograder.gradebook.Transplant",  # ours: the released notebook, with the student's sources in it

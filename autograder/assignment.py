@@ -20,6 +20,8 @@ FILES = ("notebook.py", "test_hidden.py", "misconceptions.py")
 # A released cell tagged so shows something that takes long; grading leaves it out as long as it is unchanged.
 SHOW_ONLY = "demo"
 LONG = "long"
+# Ends the name of a released cell that is unchanged: that it fails on top of unfinished work is no news.
+AS_GIVEN = " (as given)"
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def submission(assignment: Assignment, cells: Sequence[Cell]) -> Submission:
             notes.append(f"The given cell `{cell.grade_id}` was changed; the original runs after your version.")
             changed.append((f"cell {number}", cell.source))
         elif _is_run(cell, shown):
-            run.append((f"cell {number}", cell.source))
+            run.append((f"cell {number}{AS_GIVEN if cell.source.strip() in shown else ''}", cell.source))
     for task in assignment.tasks:
         if counts[task.name] > 1:
             notes.append(f"The cell `{task.name}` stands {_times(counts[task.name])}; the last one that runs is graded.")

@@ -90,7 +90,7 @@ def _points(assignment: Assignment) -> Iterator[str]:
     written = [cell for cell in assignment.cells if cell.grade and cell.solution]
     name = f"written_{assignment.name}"
     if [cell.grade_id for cell in written] != [name] or written[0].points != WRITTEN or written[0].kind != "markdown":
-        yield f"there must be one written question: a markdown cell {name!r} with {WRITTEN} points, grade and solution set."
+        yield f"there must be one written question: a markdown cell {name!r}, {WRITTEN} points, grade and solution set."
 
 
 def _tests(assignment: Assignment) -> Iterator[str]:

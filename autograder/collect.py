@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class _Found:
-    """A file's name, part by part, and what is wrong with it. The last part is "" for a folder that holds no notebook."""
+    """A file's name, part by part, and what is wrong with it. For a folder without a notebook the last part is ""."""
 
     parts: tuple[str, ...]
     problem: str = ""
@@ -62,8 +62,8 @@ class _Found:
 def find_jobs(path: Path, solutions: Path, *, assignment: str | None = None) -> list[Job]:
     """The notebooks at `path`, one for each student and assignment, sorted.
 
-    assignment: only this one, and what has no other assignment's name is taken for it. Left out, the folder's name tells,
-        or the file's, or the labels of the notebook's cells.
+    assignment: only this one, and what has no other assignment's name is taken for it. Left out, the folder's name
+        tells, or the file's, or the labels of the notebook's cells.
 
     Raises:
         NotebookUnreadable: there is nothing to grade there; the message says what there should be.
@@ -73,6 +73,9 @@ def find_jobs(path: Path, solutions: Path, *, assignment: str | None = None) -> 
         message = f"There is no assignment {assignment!r}; there are {', '.join(known) or 'none'}."
         raise NotebookUnreadable(message)
     finder = _Finder(path.resolve(), solutions, known, assignment)
+    if path.is_symlink() and path.is_file():  # in a student's repository it may lead to somebody else's work
+        message = f"{path} is a link, and links are not followed. Name the file itself."
+        raise NotebookUnreadable(message)
     if path.is_dir():
         return finder.jobs(_capped(_walk(finder.path), path))
     if not path.is_file():
@@ -116,8 +119,8 @@ class _Finder:
             packed = any(file.parts[-1].lower().endswith(_ARCHIVES) for file in found)
             hint = " Archives inside it are not opened." if packed else ""
             message = (
-                f"{self.path}: no notebook{wanted} was found. It should be a notebook, a folder student/assignment/*.ipynb "
-                f"or a zip of either.{hint}"
+                f"{self.path}: no notebook{wanted} was found. It should be a notebook, a folder "
+                f"student/assignment/*.ipynb or a zip of either.{hint}"
             )
             raise NotebookUnreadable(message)
         return [self._job(*owner, owned[owner]) for owner in sorted(owned)]
@@ -189,7 +192,7 @@ class _Finder:
 
 
 def _capped(found: Iterable[_Found], path: Path) -> list[_Found]:
-    files = []
+    files: list[_Found] = []
     for file in found:
         if len(files) == MAX_FILES:
             message = f"{path} holds more than {MAX_FILES:,} files."
@@ -200,10 +203,10 @@ def _capped(found: Iterable[_Found], path: Path) -> list[_Found]:
 
 def _walk(root: Path) -> Iterator[_Found]:
     """The files of a folder, without hidden ones."""
-    for folder, folders, files in os.walk(root, followlinks=False):
+    for folder, folders, all_files in os.walk(root, followlinks=False):
         here = Path(folder).relative_to(root).parts
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = sorted(name for name in files if not name.startswith("."))
+        files = sorted(name for name in all_files if not name.startswith("."))
         for name in folders:
             if Path(folder, name).is_symlink():
                 yield _Found((*here, name, ""), _LINK)
@@ -236,7 +239,8 @@ def _wrong_with(entry: zipfile.ZipInfo) -> str:
     if entry.compress_type not in _PACKED:
         return "The archive is packed in an unusual way. Make it with the ordinary settings."
     if entry.file_size > MAX_BYTES:
-        return f"The file has {entry.file_size / 2**20:.0f} MiB; the most that is read is {MAX_BYTES // 2**20}. Clear the outputs."
+        size, most = entry.file_size / 2**20, MAX_BYTES // 2**20
+        return f"The file has {size:.0f} MiB; the most that is read is {most}. Clear the outputs."
     return ""
 
 

@@ -25,9 +25,8 @@ Not covered:
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -80,7 +79,7 @@ class Zygote:
         self._readable = tuple(str(path) for path in paths)
         self._link: Link | None = None
         self._worker: Worker | None = None
-        self._scratch: Path | None = None
+        self._files = contextlib.ExitStack()
         try:
             self._open()
         except BaseException:  # Ctrl-C while torch is being imported, say
@@ -109,16 +108,13 @@ class Zygote:
         """End the zygote and its worker, and remove what they left."""
         worker, self._worker = self._worker, None
         link, self._link = self._link, None
-        scratch, self._scratch = self._scratch, None
         try:
             if worker is not None:
                 worker.kill()
         finally:
             if link is not None:
                 link.close()
-            if scratch is not None:
-                folders.wipe(scratch)
-                shutil.rmtree(scratch.parent)
+            self._files.close()
 
     def __enter__(self) -> Self:
         """The zygote itself."""
@@ -158,11 +154,12 @@ class Zygote:
         Raises:
             Broken: it would not start.
         """
+        scratch = enclosure.SCRATCH
         if box.program is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="autograder-"), "scratch")
-            self._scratch.parent.chmod(0o711)  # the worker may be another user
-            self._scratch.mkdir(mode=0o700)
-        scratch = str(self._scratch or enclosure.SCRATCH)
+            outside = self._files.enter_context(folders.temporary()) / "scratch"
+            outside.parent.chmod(0o711)  # the worker may be another user
+            outside.mkdir(mode=0o700)
+            scratch = str(outside)
         plan = Plan(
             scratch, self._readable, box.program is not None, self._preload, self._serve, self._limits, self._switches
         )

@@ -107,8 +107,7 @@ def _is_complete(folder: Path) -> bool:
     """Whether both files are there and right: tiktoken deletes a wrong one and asks the network."""
     try:
         return all(
-            hashlib.sha256(_cached(folder, name).read_bytes()).hexdigest() == digest
-            for name, digest in _SHA256.items()
+            hashlib.sha256(_cached(folder, name).read_bytes()).hexdigest() == digest for name, digest in _SHA256.items()
         )
     except OSError:
         return False

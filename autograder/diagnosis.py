@@ -77,6 +77,8 @@ def _bare(value: Any) -> Any:
         raise StudentError(value.kind, "")
     if isinstance(value, list | tuple):
         return type(value)(_bare(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _bare(item) for key, item in value.items()}
     return value.target if isinstance(value, Asking) else value
 
 

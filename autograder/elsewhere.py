@@ -1,8 +1,8 @@
 """One more process of ours, for what the gradebook's own must not do: import torch, run hidden tests, keep a sandbox.
 
 nbgrader may be running in a Jupyter server, beside threads and kernels (formgrader's button). So grading happens in one
-long-lived process that starts with the first submission and ends with ours. It is trusted: the student's code runs in the
-sandbox which that process keeps.
+long-lived process that starts with the first submission and ends with ours. It is trusted: the student's code runs in
+the sandbox which that process keeps.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Bench:
     known: dict[str, str] = field(default_factory=dict)
 
     def take(self, work: Work) -> Grader:
-        from autograder.grader import Grader, Options
+        from autograder.grader import Grader, Options  # noqa: PLC0415 - imports torch: here and not in our caller
 
         made_of = (work.solutions, work.reports, work.isolation, work.seed)
         digest = _digest(work.solutions / work.assignment)
@@ -155,7 +155,7 @@ def grade(work: Work) -> Report:
 
 def examine(folder: Path) -> Assignment:
     """As `autograder.coherence.examine`, which imports the hidden tests."""
-    from autograder.coherence import examine as examine_here
+    from autograder.coherence import examine as examine_here  # noqa: PLC0415 - imports torch: here only
 
     return examine_here(folder)
 

@@ -1,8 +1,8 @@
 """Many notebooks at a time, over any `concurrent.futures.Executor`: a pool of processes here, or a Dask cluster.
 
 Each process keeps one grader. No job can end the others: what goes wrong in one becomes its `ungraded` report. A pool
-that breaks because one of its processes died is replaced; the jobs it held run again one at a time, so that the one that
-kills is found out and the others are graded.
+that breaks because one of its processes died is replaced; the jobs it held run again one at a time, so that the one
+that kills is found out and the others are graded.
 
 Not covered: the parent's own death on systems other than Linux leaves its processes to finish the job they are at.
 """
@@ -20,9 +20,18 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from autograder.assignment import read_assignment
 from autograder.collect import Job
@@ -53,7 +62,9 @@ class Done:
     fault: str = ""
 
 
-def grade_files(jobs: Iterable[Job], start: Callable[[], Executor], settings: Settings, *, ahead: int = 32) -> Iterator[Done]:
+def grade_files(
+    jobs: Iterable[Job], start: Callable[[], Executor], settings: Settings, *, ahead: int = 32
+) -> Iterator[Done]:
     """Grade the jobs and give the reports as they come, each with its job.
 
     start: makes an executor; called again where one breaks. `functools.partial(local, 4)`, for example.
@@ -183,12 +194,12 @@ def cluster(address: str) -> Executor:
         AutograderError: Dask is not installed, or nobody answers at that address.
     """
     try:
-        from distributed import Client
+        from distributed import Client  # noqa: PLC0415 - only where a cluster was asked for
     except ImportError as error:
         message = "A cluster needs Dask: python -m pip install 'autograder[cluster]'"
         raise AutograderError(message) from error
     try:
-        client = Client(address, timeout=20)
+        client: Any = Client(address, timeout=20)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
         message = f"No Dask cluster answers at {address}: {error}"
         raise AutograderError(message) from error
@@ -199,11 +210,16 @@ class _Cluster(Executor):
     """Dask's executor, which by itself leaves the connection open."""
 
     def __init__(self, executor: Executor, close: Callable[[], object]) -> None:
+        """`close`: closes the connection."""
         self.executor, self.close = executor, close
-        self.submit = executor.submit  # type: ignore[method-assign]
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        del cancel_futures  # those that have not begun are cancelled already
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As the executor."""
+        return self.executor.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as Executor
+        """End the executor, then the connection."""
+        del cancel_futures  # Dask's takes none; what has not begun is cancelled by then
         self.executor.shutdown(wait=wait)
         self.close()
 

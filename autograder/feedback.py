@@ -1,7 +1,7 @@
-"""A report's words for a notebook's cells: what the student reads in the feedback pages, and the instructor in formgrader.
+"""A report's words for a notebook's cells: what the student reads in feedback, and the instructor in formgrader.
 
-Pure functions. Messages and examples hold what the student's code raised and returned, so everything is escaped. What a hidden
-test that broke said of itself is not shown: it may quote the test.
+Pure functions. Messages and examples hold what the student's code raised and returned, so everything is escaped. What a
+hidden test that broke said of itself is not shown: it may quote the test.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from autograder.report import CheckResult, Report, TaskResult
 NOT_YOURS = "It could not be graded yet. That is not your fault and costs no points: your instructor will look at it."
 UNREADABLE = "It could not be graded: the file cannot be read as a notebook. The note at the top says what to do."
 EMPTY = (
-    "Nothing is filled in here yet. Put your own code in the place of `raise NotImplementedError()`; the hints above the cell "
-    "are there to be opened."
+    "Nothing is filled in here yet. Put your own code in the place of `raise NotImplementedError()`; the hints above "
+    "the cell are there to be opened."
 )
 STATUS = {
     "pass": "everything holds",
@@ -31,8 +31,8 @@ CHECK = {"pass": "holds", "fail": "does not hold", "skip": "not looked at", "ung
 def task_html(result: TaskResult, *, untouched: bool = False, why: str = NOT_YOURS) -> str:
     """The result of one task, as HTML. `untouched`: the stub was handed in; `why`: what to say where it is ungraded."""
     lines = [f"<p><b>{_text(_heading(result))}</b></p>"]
-    lines += [f"<p>{_text(sentence)}</p>" for sentence in _remarks(result, untouched, why)]
-    checks = _shown(result, untouched)
+    lines += [f"<p>{_text(sentence)}</p>" for sentence in _remarks(result, why, untouched=untouched)]
+    checks = _shown(result, untouched=untouched)
     if checks:
         lines.append(f"<ul>{''.join(_check_html(check) for check in checks)}</ul>")
     return f"<div>{''.join(lines)}</div>"
@@ -40,8 +40,8 @@ def task_html(result: TaskResult, *, untouched: bool = False, why: str = NOT_YOU
 
 def task_text(result: TaskResult, *, untouched: bool = False, why: str = NOT_YOURS) -> str:
     """The result of one task, as plain text."""
-    lines = [_heading(result), *_remarks(result, untouched, why)]
-    for check in _shown(result, untouched):
+    lines = [_heading(result), *_remarks(result, why, untouched=untouched)]
+    for check in _shown(result, untouched=untouched):
         lines.append(f"- {CHECK[check.status]}: {one_line(check.name)}{_worth(check)}")
         lines += [f"    {line}" for line in _details(check)]
     return "\n".join(lines)
@@ -78,7 +78,7 @@ def _heading(result: TaskResult) -> str:
     return f"{result.task}: {result.score:g} of {result.points:g} points, {STATUS[result.status]}"
 
 
-def _remarks(result: TaskResult, untouched: bool, why: str) -> Iterator[str]:
+def _remarks(result: TaskResult, why: str, *, untouched: bool) -> Iterator[str]:
     if result.status == "ungraded":
         yield why
     elif untouched:
@@ -87,7 +87,7 @@ def _remarks(result: TaskResult, untouched: bool, why: str) -> Iterator[str]:
         yield "Tasks before this one were replaced by the reference, so that one mistake costs once."
 
 
-def _shown(result: TaskResult, untouched: bool) -> tuple[CheckResult, ...]:
+def _shown(result: TaskResult, *, untouched: bool) -> tuple[CheckResult, ...]:
     return () if untouched and result.status != "ungraded" else result.checks
 
 

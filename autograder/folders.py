@@ -5,8 +5,11 @@ What Python imports from is named by prefix, never by `sys.path`: that may hold 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from autograder.errors import SandboxUnavailable
 
 # Held by no folder that a student's code may read. One's own notebook may lie in `submitted/`; the whole of it may not.
 SECRET_NAMES = frozenset({"solutions", "submitted", "autograded", "feedback", "gradebook.db"})
+_TEMPORARY = "autograder-grader-"
+_SECONDS_TO_LOCK = 60  # a new folder is not locked at once
 _MOST_ENTRIES = 20_000
 _SYSTEM_PREFIXES = (Path("/"), Path("/usr"), Path("/usr/local"))
 _LIBRARIES = ("/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/lib", "/lib32", "/lib64")
@@ -55,6 +60,36 @@ def to_read(readable: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             _refuse_secrets(path, _everything_below(path))
     return each_once(found)
+
+
+@contextlib.contextmanager
+def temporary() -> Iterator[Path]:
+    """A folder of this process's own, which goes with it; what a grader that was killed has left goes first.
+
+    It is held by a lock, which ends with whoever holds it: a folder that can be locked is nobody's any more.
+    """
+    import fcntl  # noqa: PLC0415 - not there on Windows, where this module is still imported
+
+    for old in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # another's, locked, or just removed by another grader
+            known = old.lstat()
+            if known.st_uid == os.getuid() and time.time() - known.st_mtime > _SECONDS_TO_LOCK:
+                lock = _opened(old)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    wipe(old)
+                    old.rmdir()
+                finally:
+                    os.close(lock)
+    folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+    lock = _opened(folder)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+        wipe(folder)
+        folder.rmdir()
+    finally:
+        os.close(lock)
 
 
 def wipe(folder: Path) -> None:

@@ -15,7 +15,7 @@ import hypothesis
 import torch
 
 from autograder import diagnosis, suite
-from autograder.assignment import Assignment, Submission, Task
+from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.report import Certificate, CheckResult, Diagnosis, Report, TaskResult, TaskStatus
 from autograder.shortcuts import Shortcut, find_shortcuts
@@ -78,6 +78,8 @@ class Notebook:
         if kind == "TimeIsUp":
             self.deadly[number] = text  # not again: it would cost its time at each new start
             kind, text = "stopped", f"{text}: does a loop of yours still come to an end?"
+        if name.endswith(AS_GIVEN) and kind != "stopped":
+            return
         self.errors[name] = f"{kind}: {text}".rstrip(": ") + (f" ({where})" if where else "")
 
 
@@ -94,8 +96,11 @@ def grade(
     isolation: str = "none",
     call_seconds: float = CALL_SECONDS,
     only: frozenset[str] | None = None,
+    shrink: bool = True,
 ) -> Report:
     """Grade one submission over `link`, or `only` some of its tasks. Never raises for anything that the student did.
+
+    Without `shrink` the examples shown are the first found, not the smallest: quicker, where nobody reads them.
 
     Raises:
         CourseBroken: the assignment does not hold together.
@@ -106,7 +111,7 @@ def grade(
     not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
     shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
     try:
-        verdicts = suite.run(assignment.folder / "test_hidden.py", client, reference, seed=seed, only=only)
+        verdicts = suite.run(assignment.folder / "test_hidden.py", client, reference, seed=seed, only=only, shrink=shrink)
         tasks = [
             _task(task, verdicts, submission, book, shortcuts.get(task.name), lambda name: doctor.diagnose(name, client))
             for task in assignment.tasks

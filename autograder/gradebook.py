@@ -1,10 +1,11 @@
-"""nbgrader's side of grading: intake, transplant, grading elsewhere, saving, feedback. Named in nbgrader_config.py.
+"""nbgrader's side of grading: transplant, grading elsewhere, saving, feedback. Named in nbgrader_config.py.
 
     submitted/ ─Intake, Transplant─► autograded/ ─IsolatedGrade─► report ─SaveIsolatedGrades─► gradebook.db
                                                                                 └─Grades─► feedback/
 
-No kernel is started. What is graded is the file as it was handed in; what is shown is the released notebook with the student's
-sources in it. A score comes from a report alone; where there is none, the gradebook says "needs manual grading".
+No kernel is started. What is graded is the file as it was handed in; what is shown is the released notebook with the
+student's sources in it. A score comes from a report alone; where there is none, the gradebook says "needs manual
+grading".
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from autograder.notebook import Cell, read_ipynb
 from autograder.report import Report, TaskResult
 from autograder.transplant import is_untouched, read_submitted, transplant
 
-class Transplant(Grading, NbGraderPreprocessor):  # type: ignore[misc]
-    """First of the sanitizers: the released notebook, with the student's sources in it, in place of the student's file."""
 
-    def preprocess(self, nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
-        """Forget the old scores, and make the notebook to show. Nothing of `nb` is used."""
+class Transplant(Grading, NbGraderPreprocessor):  # type: ignore[misc]
+    """First of the sanitizers: in place of the student's file, the released notebook with the student's sources."""
+
+    def preprocess(self, _nb: NotebookNode, resources: Resources) -> tuple[NotebookNode, Resources]:
+        """Forget the old scores, and make the notebook to show. Nothing is taken from what nbgrader read."""
         facts = resources["nbgrader"]
         assignment = self.assignment(facts["assignment"])
         self._forget_scores(facts)
@@ -85,15 +87,16 @@ class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
             work = there.Work(
                 solutions=solutions,
                 reports=Path(self.reports).resolve() if self.reports else solutions.parent / "build" / "reports",
-                assignment=facts["assignment"], student=facts["student"], notebook=read_submitted(self.submitted(resources)),
-                isolation=self.isolation, seed=self.seed,
+                assignment=facts["assignment"], student=facts["student"],
+                notebook=read_submitted(self.submitted(resources)), isolation=self.isolation, seed=self.seed,
             )  # fmt: skip
             read_ipynb(work.notebook)
             return there.elsewhere.run(self.seconds, there.grade, work), feedback.NOT_YOURS
         except NotebookUnreadable as error:
             return self._ungraded(facts, str(error)), feedback.UNREADABLE
         except GraderError as error:
-            self.log.error("%s of %s stays ungraded: %s", facts["assignment"], facts["student"], error)
+            # The message says it all.
+            self.log.error("%s of %s stays ungraded: %s", facts["assignment"], facts["student"], error)  # noqa: TRY400
         except Exception:
             self.log.exception("%s of %s stays ungraded", facts["assignment"], facts["student"])
         return self._ungraded(facts, feedback.NOT_YOURS), feedback.NOT_YOURS
@@ -117,7 +120,8 @@ def _annotate(nb: NotebookNode, report: Report, why: str) -> None:
         if utils.is_grade(cell) and not utils.is_solution(cell):
             task = cell.metadata.nbgrader.grade_id.removeprefix("test_")
             if task in results:
-                cell.outputs = [_output(results[task], untouched.get(task, False) and why != feedback.UNREADABLE, why)]
+                blank = untouched.get(task, False) and why != feedback.UNREADABLE
+                cell.outputs = [_output(results[task], why, untouched=blank)]
     notes = feedback.notes_html(report)
     if notes is not None:
         cell = nodes.cell("markdown", notes)
@@ -125,7 +129,7 @@ def _annotate(nb: NotebookNode, report: Report, why: str) -> None:
         nb.cells.insert(0, cell)
 
 
-def _output(result: TaskResult, untouched: bool, why: str) -> NotebookNode:
+def _output(result: TaskResult, why: str, *, untouched: bool) -> NotebookNode:
     return nodes.output({
         "text/html": feedback.task_html(result, untouched=untouched, why=why),
         "text/plain": feedback.task_text(result, untouched=untouched, why=why),

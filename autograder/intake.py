@@ -24,14 +24,14 @@ from autograder.transplant import transplant
 
 Resources = dict[str, Any]
 LEVELS = ("none", "partial", "full")
-# A student's name becomes part of pages and addresses: letters and digits of any script, and these.
-IN_NAMES = frozenset(" _-.@+',()")
+# A student's name becomes part of pages, addresses and lines of a CSV: letters and digits of any script, and these.
+IN_NAMES = frozenset(" _-.@+'()")
 
 
 class Grading(LoggingConfigurable):
     """What all of the following share; set `c.Grading...` to set it for all."""
 
-    solutions = Unicode("", help="The folder solutions/; found from the course's folder upwards if empty.").tag(config=True)
+    solutions = Unicode("", help="The folder solutions/; if empty, the nearest upwards.").tag(config=True)
     reports = Unicode("", help="Where reports are kept; build/reports beside solutions/ if empty.").tag(config=True)
     isolation = Enum(LEVELS, "partial", help="The least isolation of student code that is accepted.").tag(config=True)
     seed = Integer(0, help="What the hidden tests' inputs are drawn from.").tag(config=True)
@@ -98,7 +98,7 @@ def _leave_out_odd_names(converter: Any) -> None:
         match = re.match(pattern, folder)
         name = match["student_id"] if match else ""
         if not all(letter.isalnum() or letter in IN_NAMES for letter in name):
-            converter.log.error("%r is left out: rename the folder, its name would be part of web pages.", folder)
+            converter.log.error("%r is left out: rename the folder, its name would be part of web pages and of the CSV.", folder)
             del converter.assignments[folder]
 
 
@@ -124,5 +124,5 @@ def register(grading: Grading) -> None:
             f"The gradebook holds submissions of {name} with other cells than solutions/{name}/ has now. "
             f"Put gradebook.db aside, or `nbgrader db assignment remove {name} --force`, and grade the class again."
         )
-        grading.log.error(message)
+        grading.log.error(message)  # noqa: TRY400 - the message says it all
         raise NbGraderException(message) from error

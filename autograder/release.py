@@ -4,8 +4,8 @@
 
 What comes last is committed: the same solutions must give the same bytes everywhere.
 
-`release` leaves the gradebook alone: it is for authors. `nbgrader generate_assignment` gives the same file, and tells the
-gradebook; so does `nbgrader autograde`, when it meets an assignment that the gradebook does not know.
+`release` leaves the gradebook alone: it is for authors. `nbgrader generate_assignment` gives the same file, and tells
+the gradebook; so does `nbgrader autograde`, before it grades.
 """
 
 from __future__ import annotations
@@ -60,10 +60,9 @@ def check(root: Path, names: Iterable[str]) -> list[str]:
         elif path.read_bytes() != released(root, name):
             drift.append(f"{path} is not what solutions/{name}/notebook.py gives.")
     known = set(assignments(root / "solutions"))
-    for path in sorted((root / "assignments").glob("*/*.ipynb")):
-        if path.parent.name not in known or path.stem != path.parent.name:
-            drift.append(f"{path} comes from no assignment in solutions/.")
-    return drift
+    there_now = sorted((root / "assignments").glob("*/*.ipynb"))
+    strange = [path for path in there_now if path.parent.name not in known or path.stem != path.parent.name]
+    return drift + [f"{path} comes from no assignment in solutions/." for path in strange]
 
 
 def released(root: Path, name: str) -> bytes:
@@ -94,7 +93,7 @@ def _released_path(root: Path, name: str) -> Path:
 def _generate(place: Path, name: str) -> None:
     """Run nbgrader's own conversion, without a gradebook."""
     heard = io.StringIO()
-    log = logging.Logger("autograder.release", logging.ERROR)
+    log = logging.Logger("autograder.release", logging.ERROR)  # noqa: LOG001 - heard by nobody else
     log.addHandler(logging.StreamHandler(heard))
     course = CourseDirectory(root=str(place), assignment_id=name, log=log)
     convert = GenerateAssignment(coursedir=course, no_database=True, log=log)
@@ -137,7 +136,7 @@ def _leaks(assignment: Assignment, released: str) -> list[str]:
                 outside.append(line)
     elsewhere = "\n".join(outside)
     return [
-        f"{assignment.folder / 'notebook.py'}: a line of the reference of {name!r} stands in the released notebook: {line!r}"
+        f"{assignment.folder / 'notebook.py'}: a line of the reference of {name!r} stands in the release: {line!r}"
         for line, name in secret.items()
         if line not in elsewhere and line in released
     ]

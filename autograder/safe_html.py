@@ -1,9 +1,9 @@
 """Student text on a page: what nbconvert makes of it, less everything that could act.
 
-nbconvert's sanitiser covers outputs only; nbgrader's templates put Markdown into the page as it is. The filters here take
-the place of nbconvert's, by name, in nbgrader_config.py: for the feedback pages and for formgrader, which an instructor opens
-while logged in. What remains is an allow-list: no scripts, no styles, no forms, no ids or classes that the page's own scripts
-look for, no address but a web page's or a mail's, and no picture but one that is in the text itself.
+nbconvert's sanitiser covers outputs only; nbgrader's templates put Markdown into the page as it is. The filters here
+take the place of nbconvert's, by name, in nbgrader_config.py: for the feedback pages and for formgrader, which an
+instructor opens while logged in. What remains is an allow-list: no scripts, no styles, no forms, no ids or classes that
+the page's own scripts look for, no address but a web page's or a mail's, and no picture but one in the text itself.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import bleach  # type: ignore[import-untyped]
 from jinja2.filters import do_round
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-TAGS = frozenset(
-    "a abbr b blockquote br code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img ins kbd li ol p pre q s samp small "
-    "span strong sub summary sup table tbody td th thead tr u ul".split()
-)
+TAGS = frozenset({
+    "a", "abbr", "b", "blockquote", "br", "code", "dd", "del", "details", "div", "dl", "dt", "em", "h1", "h2", "h3",
+    "h4", "h5", "h6", "hr", "i", "img", "ins", "kbd", "li", "ol", "p", "pre", "q", "s", "samp", "small", "span",
+    "strong", "sub", "summary", "sup", "table", "tbody", "td", "th", "thead", "tr", "u", "ul",
+})  # fmt: skip
 _ADDRESS = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*\Z", re.IGNORECASE)
-_HIGHLIGHT = re.compile(r"(highlight|language-[\w-]+|[a-z][a-z0-9]{0,2})(\s+(highlight|language-[\w-]+|[a-z][a-z0-9]{0,2}))*\Z")
+_HIGHLIGHT = re.compile(r"(\s*\b(highlight|language-[\w-]+|[a-z][a-z0-9]{0,2})(?=\s|\Z))+\Z")
 _ALIGN = re.compile(r"text-align:\s*(left|right|center)\s*;?\Z")
 
 

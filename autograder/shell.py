@@ -178,7 +178,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TimeIsUp(message)
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Again and again: raised within a garbage collector's callback it would be printed and lost.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
     try:
         yield
     finally:

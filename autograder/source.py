@@ -1,8 +1,8 @@
 """The middle step of a release: solutions/<a>/notebook.py -> build/source/<a>/<a>.ipynb, by jupytext.
 
-This is nbgrader's source folder. It is never edited and never committed: `refresh_sources` writes what is out of date, and
-nbgrader_config.py calls it, so that nbgrader's own commands work in a fresh clone. The same notebook must give the same bytes
-everywhere: cell ids are made of what is in the cells, not drawn at random.
+This is nbgrader's source folder. It is never edited and never committed: `refresh_sources` writes what is out of date,
+and nbgrader_config.py calls it, so that nbgrader's own commands work in a fresh clone. The same notebook must give the
+same bytes everywhere: cell ids are made of what is in the cells, not drawn at random.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def source(assignment: Assignment) -> NotebookNode:
     Raises:
         CourseBroken: jupytext reads other cells than we do.
     """
-    import jupytext  # type: ignore[import-untyped]  # slow, and needed only where something changed
+    import jupytext  # type: ignore[import-untyped]  # noqa: PLC0415 - slow, and needed only where something changed
 
     file = assignment.folder / "notebook.py"
     notebook = jupytext.reads(file.read_text(encoding="utf-8"), fmt="py:percent")
@@ -50,10 +50,10 @@ def _same_cells(assignment: Assignment, notebook: NotebookNode) -> None:
     for number, (mine, yours) in enumerate(zip(ours, theirs, strict=False), start=1):
         if mine != yours:
             what = next(f"{left!r} against {right!r}" for left, right in zip(mine, yours, strict=True) if left != right)
-            message = f"{file}: jupytext reads cell {number} in another way than grading does: {what[:400]}. Write it plainly."
+            message = f"{file}: jupytext reads cell {number} otherwise than grading: {what[:400]}. Write it plainly."
             raise CourseBroken(message)
     if len(ours) != len(theirs):
-        message = f"{file}: jupytext reads {len(theirs)} cells, grading {len(ours)}. Is there text before the first cell?"
+        message = f"{file}: jupytext reads {len(theirs)} cells, grading {len(ours)}. Does text stand before the first?"
         raise CourseBroken(message)
 
 

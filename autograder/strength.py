@@ -96,7 +96,7 @@ class Table:
         work = submission(self.assignment, self.assignment.filled(replaced))
         return grade(
             work, self.assignment, InProcess(), doctor=self.doctor, reference=self.reference, seed=self.seed,
-            call_seconds=CALL_SECONDS, only=only,
+            call_seconds=CALL_SECONDS, only=only, shrink=False,
         )  # fmt: skip
 
     def questions(self) -> list[Question]:

@@ -16,11 +16,11 @@ import functools
 import hashlib
 import inspect
 import os
-import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import hypothesis
@@ -91,6 +91,7 @@ class _Recorder:
     """What the last failing example raised, and the calls it made: known even where Hypothesis ends otherwise."""
 
     student: Student
+    most: int = SHRINK_RUNS
     failure: BaseException | None = None
     calls: list[Call] = field(default_factory=list)
     runs_since: int = 0
@@ -98,7 +99,7 @@ class _Recorder:
     def run(self, inner: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         if self.failure is not None:
             self.runs_since += 1
-            if self.runs_since > SHRINK_RUNS:
+            if self.runs_since > self.most:
                 return
         self.student.begin()
         try:
@@ -113,12 +114,29 @@ class _Recorder:
             raise
 
 
+class _Module(pytest.Module):
+    """A test file, executed once for each of its versions."""
+
+    def _getobj(self) -> ModuleType:
+        return _imported(self.path, self.path.read_bytes())
+
+
+@functools.lru_cache(maxsize=32)
+def _imported(path: Path, content: bytes) -> ModuleType:
+    module = ModuleType(f"hidden_tests_of_{path.parent.name}")
+    module.__file__ = str(path)
+    exec(compile(content, str(path), "exec"), module.__dict__)  # noqa: S102 - the course's own file
+    return module
+
+
 class Judge:
     """A pytest plugin: hands out the fixtures, runs each hidden test, keeps the verdicts."""
 
-    def __init__(self, student: Student, reference: Student, seed: int, only: frozenset[str] | None) -> None:
-        """`only`: judge these tasks, or all."""
-        self._student, self._reference, self.seed, self.only = student, reference, seed, only
+    def __init__(
+        self, student: Student, reference: Student, *, seed: int = 0, only: frozenset[str] | None = None, shrink: bool = True
+    ) -> None:
+        """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example."""
+        self._student, self._reference, self.seed, self.only, self.shrink = student, reference, seed, only, shrink
         self.verdicts: list[Verdict] = []
         self.broken: list[str] = []
         self.lost: dict[str, str] = {}
@@ -151,6 +169,10 @@ class Judge:
         if self.only is not None:
             items[:] = [item for item in items if _check(item).task in self.only]
 
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module:
+        """Take the test file from memory where it has not changed."""
+        return _Module.from_parent(parent, path=module_path)  # type: ignore[no-any-return]
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Run a hidden test and turn whatever happens into a verdict."""
@@ -168,7 +190,7 @@ class Judge:
             return blank("skip", f"Not looked at until this holds: {needed.name}")
         if check.task in self.lost:
             return blank("fail", f"Not looked at: in an earlier check `{check.task}` {self.lost[check.task]}.")
-        recorder = _Recorder(self._student)
+        recorder = _Recorder(self._student, SHRINK_RUNS if self.shrink else 0)
         try:
             self._student.forget()
             self._reference.forget()
@@ -200,9 +222,12 @@ class Judge:
         def recorded(*args: Any, **kwargs: Any) -> None:
             recorder.run(inner, *args, **kwargs)
 
-        test.hypothesis.inner_test = recorded
         digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
-        hypothesis.seed(int.from_bytes(digest[:8], "big"))(test)(**arguments)
+        test.hypothesis.inner_test = recorded
+        try:
+            hypothesis.seed(int.from_bytes(digest[:8], "big"))(test)(**arguments)
+        finally:
+            test.hypothesis.inner_test = inner
 
 
 def _check(item: pytest.Item) -> Check:
@@ -264,7 +289,13 @@ def _rounded(value: Any) -> Any:
 
 
 def run(
-    tests: Path, student: Student, reference: Student, *, seed: int = 0, only: frozenset[str] | None = None
+    tests: Path,
+    student: Student,
+    reference: Student,
+    *,
+    seed: int = 0,
+    only: frozenset[str] | None = None,
+    shrink: bool = True,
 ) -> list[Verdict]:
     """Judge a notebook with the hidden tests in the file `tests`: one verdict a test, in the order of the file.
 
@@ -273,7 +304,7 @@ def run(
     """
     _leave_out_constants_of_this_machine()
     tests = tests.resolve()
-    judge = Judge(student, reference, seed, only)
+    judge = Judge(student, reference, seed=seed, only=only, shrink=shrink)
     options = [
         str(tests), "-c", os.devnull, f"--rootdir={tests.parent}", "--import-mode=importlib", "--assert=plain",
         "--noconftest", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:terminal",
@@ -286,9 +317,6 @@ def run(
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
             pytest.main(options, plugins=[judge])
     finally:
-        # Read anew each time: all test files have the same name, and an author may have changed this one.
-        for name in [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == str(tests)]:
-            del sys.modules[name]
         if before is None:
             del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
         else:

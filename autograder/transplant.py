@@ -1,8 +1,9 @@
 """A student's work in the notebook that was released: of the file they handed in only text survives.
 
-The cells, their labels, points and order are the course's. From the student come the sources of solution cells, the written
-answers and cells of their own; no metadata, outputs, tags, attachments or cell ids. So no damage or forgery in the file
-can reach nbgrader, and what is shown is what is graded: the choices are those of `autograder.assignment.submission`.
+The cells, their labels, points and order are the course's. From the student come the sources of solution cells, the
+written answers and cells of their own; no metadata, outputs, tags, attachments or cell ids. So no damage or forgery in
+the file can reach nbgrader, and what is shown is what is graded: the choices are those of
+`autograder.assignment.submission`.
 """
 
 from __future__ import annotations
@@ -38,15 +39,16 @@ def read_submitted(path: Path) -> bytes:
     except OSError as error:
         message = "The file could not be opened. Hand in the notebook itself, not a link to it."
         raise NotebookUnreadable(message) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        message = "This is no plain file. Hand in the notebook itself."
+        raise NotebookUnreadable(message)
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            message = "This is no plain file. Hand in the notebook itself."
-            raise NotebookUnreadable(message)
         return file.read(MAX_BYTES + 1)
 
 
 def transplant(assignment: Assignment, cells: Sequence[Cell]) -> NotebookNode:
-    """The released notebook with a student's sources in it, and the student's own cells behind the cell they followed."""
+    """The released notebook with a student's sources in it; the student's own cells behind the cell they followed."""
     chosen = _chosen(assignment, cells)
     own = _own(assignment, cells, frozenset(chosen.values()))
     made = list(own.get(-1, []))

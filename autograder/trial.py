@@ -9,11 +9,11 @@ import contextlib
 import json
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autograder import folders
 from autograder.link import Broken, Worker
 
 ENTRY = "autograder.selftest:serve"
@@ -55,7 +55,7 @@ def level_of(walls: Mapping[str, Any], got_through: Sequence[str], *, enclosed: 
 
 
 def _started_with() -> set[str]:
-    """The names in the environment this process was started with: imports (torch's among them) add names on both sides."""
+    """The names in the environment this process was started with: imports, torch's among them, add some to both."""
     try:
         block = Path("/proc/self/environ").read_bytes()
     except OSError:
@@ -67,10 +67,10 @@ def _started_with() -> set[str]:
 def _targets() -> Iterator[dict[str, Any]]:
     """A secret file, and listeners that a worker must not reach."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autograder-selftest-")))
+        folder = stack.enter_context(folders.temporary())
         secret = folder / "secret"
         secret.write_text("not for workers", "ascii")
-        folder.chmod(0o777)  # the walls are tried here, not whose file it is: a course's files are often for all to read
+        folder.chmod(0o777)  # the walls are tried, not whose file it is: a course's files are often for all to read
         secret.chmod(0o666)
         near = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         abstract = stack.enter_context(socket.socket(socket.AF_UNIX))

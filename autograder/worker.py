@@ -44,11 +44,17 @@ class _Counted:
         return item
 
 
+# What a GPU takes from the CPU as well: copies, and the indices of `x[index]`.
+_ACROSS = ("aten.copy_", "aten._to_copy", "aten.index.Tensor", "aten.index_put", "aten._index_put_impl_")
+
+
 class _OneDevice(TorchDispatchMode):
     """Refuses an operation on tensors of two devices, as a GPU would; numbers (0-d tensors) may come from the CPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
+        if str(func).startswith(_ACROSS) and args[0].device.type != "cpu":
+            return func(*args, **(kwargs or {}))
         tensors = [item for item in tree_flatten((args, kwargs or {}))[0] if isinstance(item, torch.Tensor)]
         devices = {tensor.device.type for tensor in tensors if tensor.dim() > 0}
         if len(devices) > 1:

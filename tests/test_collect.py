@@ -90,12 +90,15 @@ OWNERS = [("ada", "attention"), ("ada", "tokenizer"), ("bob", "attention"), ("cy
 
 @pytest.mark.parametrize("kind", ["folder", "", "submitted/"])
 def test_a_class(tmp_path: Path, solutions: Path, kind: str) -> None:
-    """A folder, a zip of what is in it, and a zip of the folder itself give the same jobs. (`kind`: what is before the names.)"""
-    files = CLASS if kind == "folder" else {f"{kind}{name}": data for name, data in CLASS.items() if "hw" not in name or not kind}
-    path = put(tmp_path / "submitted", files) if kind == "folder" else packed(tmp_path / "class.zip", files)
+    """A folder, a zip of what is in it, and a zip of the folder itself give the same jobs."""
+    if kind == "folder":
+        path = put(tmp_path / "submitted", CLASS)
+    else:
+        named = {f"{kind}{name}": data for name, data in CLASS.items() if "hw" not in name or not kind}
+        path = packed(tmp_path / "class.zip", named)
     jobs = find_jobs(path, solutions)
     assert owners(jobs) == (OWNERS[:4] if kind == "submitted/" else OWNERS)
-    by_owner = {owner: job for owner, job in zip(owners(jobs), jobs, strict=True)}
+    by_owner = dict(zip(owners(jobs), jobs, strict=True))
     assert by_owner["cy", "attention"].read() == notebook("attention")
     assert not any(job.problem for job in jobs)
     assert all(job.assignment == "tokenizer" for job in find_jobs(path, solutions, assignment="tokenizer"))
@@ -149,6 +152,14 @@ def test_nobody_goes_missing(tmp_path: Path, solutions: Path) -> None:
     assert "links are not followed" in said["cy"]
     assert "links are not followed" in said["dan"]
     assert said["eve"] == "attention.ipynb is no ordinary file."
+
+
+def test_a_link_that_was_named(tmp_path: Path, solutions: Path) -> None:
+    """A notebook that is a link is refused by name; in a student's repository it may lead to the reference."""
+    put(tmp_path, {"reference.ipynb": notebook("attention")})
+    (tmp_path / "attention.ipynb").symlink_to(tmp_path / "reference.ipynb")
+    with pytest.raises(NotebookUnreadable, match="is a link"):
+        find_jobs(tmp_path / "attention.ipynb", solutions)
 
 
 def test_a_link_put_there_later(tmp_path: Path) -> None:

@@ -366,11 +366,13 @@ def as_grader(machine_name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(MACHINES))
-def test_everything_dies_with_the_grader(name: str) -> None:
+def test_everything_dies_with_the_grader(name: str, tmp_path: Path) -> None:
     """`kill -9` of the grader takes the whole tree along, with a worker that ignores everything."""
     needed(name)
     words = [sys.executable, "-c", GRADER, str(PACKAGE.parent), str(HERE), name]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as grader:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as grader:
         assert grader.stdout is not None
         assert grader.stdout.readline() == "busy\n"
         tree = descendants(grader.pid)
@@ -389,6 +391,25 @@ def test_everything_dies_with_the_grader_at_any_moment() -> None:
             tree = descendants(grader.pid)
             grader.kill()
         assert gone(tree, 1)
+
+
+def test_files_of_a_killed_grader_go_with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the fallbacks use a folder on the disk; what is left of it after `kill -9` does not stay."""
+    words = [sys.executable, "-c", GRADER, str(PACKAGE.parent), str(HERE), "no bwrap"]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as grader:
+        assert grader.stdout is not None
+        assert grader.stdout.readline() == "busy\n"
+        (left,) = tmp_path.iterdir()
+        os.utime(left, (0, 0))
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        with folders.temporary():
+            assert left.exists()  # its grader lives
+        grader.kill()
+    with folders.temporary() as mine:
+        assert list(tmp_path.iterdir()) == [mine]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lost_zygote_is_replaced(best: Zygote, stage: Stage) -> None:

@@ -29,7 +29,11 @@ def elsewhere(tmp_path, monkeypatch):
 
 def test_readme_lists_every_file_with_its_size_and_checksum():
     """data/README.md and data/ agree, file by file."""
-    rows = re.findall(r"^\| `([^`]+)` \|.*\| ([\d,]+) \| `([0-9a-f]{64})` \|$", (ROOT / "data" / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([^`]+)` \|.*\| ([\d,]+) \| `([0-9a-f]{64})` \|$",
+        (ROOT / "data" / "README.md").read_text(),
+        re.MULTILINE,
+    )
     listed = {name: (int(size.replace(",", "")), digest) for name, size, digest in rows}
     there = {path.name: path.read_bytes() for path in (ROOT / "data").iterdir() if path.name != "README.md"}
     assert listed == {name: (len(content), hashlib.sha256(content).hexdigest()) for name, content in there.items()}

@@ -1,4 +1,4 @@
-"""The reference solution of `gpt` against torch.nn, F and transformers' GPT-2, and against every line of the contract."""
+"""The reference solution of `gpt` against torch.nn, F and transformers' GPT-2, and every line of the contract."""
 
 from __future__ import annotations
 
@@ -75,8 +75,14 @@ def close(one, other, atol=1e-10):
 def test_tasks_and_points(assignment):
     """Names, order and points are the contract's."""
     assert [(task.name, task.points) for task in assignment.tasks] == [
-        ("layer_norm", 10), ("feed_forward", 10), ("block", 10), ("gpt", 25), ("count_parameters", 5), ("generate", 20), ("load_gpt2", 10),
-    ]  # fmt: skip
+        ("layer_norm", 10),
+        ("feed_forward", 10),
+        ("block", 10),
+        ("gpt", 25),
+        ("count_parameters", 5),
+        ("generate", 20),
+        ("load_gpt2", 10),
+    ]
 
 
 def test_visible_checks_pass(assignment):
@@ -160,16 +166,26 @@ def test_block_is_torchs_encoder_layer(ours, bias):
         64, 4, 256, 0.0, functools.partial(F.gelu, approximate="tanh"), batch_first=True, norm_first=True, bias=bias
     ).double()
     names = {
-        "self_attn.in_proj_": "attn.c_attn.", "self_attn.out_proj.": "attn.c_proj.", "linear1.": "mlp.c_fc.",
-        "linear2.": "mlp.c_proj.", "norm1.": "ln_1.", "norm2.": "ln_2.",
-    }  # fmt: skip
+        "self_attn.in_proj_": "attn.c_attn.",
+        "self_attn.out_proj.": "attn.c_proj.",
+        "linear1.": "mlp.c_fc.",
+        "linear2.": "mlp.c_proj.",
+        "norm1.": "ln_1.",
+        "norm2.": "ln_2.",
+    }
     kinds = ("weight", "bias") if bias else ("weight",)
-    layer.load_state_dict({f"{theirs}{kind}": block.get_parameter(f"{mine}{kind}") for theirs, mine in names.items() for kind in kinds})
+    layer.load_state_dict(
+        {f"{theirs}{kind}": block.get_parameter(f"{mine}{kind}") for theirs, mine in names.items() for kind in kinds}
+    )
     x = random(6, 3, 11, 64)
     hidden = torch.ones(11, 11, dtype=torch.bool).triu(1)
     close(block(x), layer(x, src_mask=hidden))
-    mine = torch.autograd.grad(block(x).square().sum(), [block.get_parameter(f"{name}weight") for name in names.values()])
-    right = torch.autograd.grad(layer(x, src_mask=hidden).square().sum(), [layer.get_parameter(f"{name}weight") for name in names])
+    mine = torch.autograd.grad(
+        block(x).square().sum(), [block.get_parameter(f"{name}weight") for name in names.values()]
+    )
+    right = torch.autograd.grad(
+        layer(x, src_mask=hidden).square().sum(), [layer.get_parameter(f"{name}weight") for name in names]
+    )
     for one, other in zip(mine, right, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
@@ -177,9 +193,17 @@ def test_block_is_torchs_encoder_layer(ours, bias):
 def hugging_face(transformers, seed=0, width=64, heads=4):
     """A GPT2LMHeadModel from a configuration, with lively weights, in float64."""
     config = transformers.GPT2Config(
-        vocab_size=51, n_positions=13, n_embd=width, n_layer=3, n_head=heads, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-        bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+        vocab_size=51,
+        n_positions=13,
+        n_embd=width,
+        n_layer=3,
+        n_head=heads,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
     return lively(transformers.GPT2LMHeadModel(config), seed, 0.12)
 
 
@@ -225,11 +249,15 @@ def test_generate_greedy_is_transformers(ours, transformers):
     mine = ours.GPT(ours.GPTConfig(51, 13, 3, 4, 64)).double()
     ours.load_gpt2(mine, theirs.state_dict())
     ids = random_ids(9, 51, 1, 4)
-    written = theirs.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, pad_token_id=0)
+    written = theirs.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8, pad_token_id=0
+    )
     assert torch.equal(ours.generate(mine, ids, 8, temperature=0), written)
 
 
-@pytest.mark.parametrize("options", [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.7}, {"temperature": 1.4, "top_k": 20, "top_p": 0.9}])
+@pytest.mark.parametrize(
+    "options", [{"temperature": 0.7}, {"top_k": 5}, {"top_p": 0.7}, {"temperature": 1.4, "top_k": 20, "top_p": 0.9}]
+)
 def test_generate_filters_are_transformers(ours, transformers, options):
     """One step draws what transformers' warpers leave, in their order, for the same generator."""
     logits = random(10, 31, 31, dtype=torch.float32) * 2
@@ -294,10 +322,13 @@ def test_parameters_are_gpt2s_and_counted(ours, bias):
 def test_published_sizes(ours):
     """GPT-2's four sizes, and GPT-3's 175 billion, with no model built."""
     for (layers, heads, width), size in {
-        (12, 12, 768): 124_439_808, (24, 16, 1024): 354_823_168, (36, 20, 1280): 774_030_080, (48, 25, 1600): 1_557_611_200,
-    }.items():  # fmt: skip
+        (12, 12, 768): 124_439_808,
+        (24, 16, 1024): 354_823_168,
+        (36, 20, 1280): 774_030_080,
+        (48, 25, 1600): 1_557_611_200,
+    }.items():
         assert ours.count_parameters(ours.GPTConfig(50257, 1024, layers, heads, width)) == size
-    assert ours.count_parameters(ours.GPTConfig(50257, 2048, 96, 96, 12288)) == 174_604_259_328  # noqa: PLR2004
+    assert ours.count_parameters(ours.GPTConfig(50257, 2048, 96, 96, 12288)) == 174_604_259_328
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -328,7 +359,7 @@ def test_context_and_ignored_targets(ours):
     with pytest.raises(ValueError, match="8"):
         model(torch.zeros(1, 8, dtype=torch.long))
     ids, targets = random_ids(14, 11, 5, 3).T, random_ids(15, 11, 5, 3).T
-    targets = torch.where(torch.arange(5) < 2, targets, -100).T.contiguous().T  # noqa: PLR2004
+    targets = torch.where(torch.arange(5) < 2, targets, -100).T.contiguous().T
     logits, loss = model(ids, targets)
     close(loss, F.cross_entropy(logits[:, :2].flatten(0, 1), targets[:, :2].flatten()))
     assert model(ids)[1] is None
@@ -352,7 +383,9 @@ def test_cuda(ours):
 # generate
 
 
-TABLE = torch.tensor([[0.5, 0.3, 0.15, 0.05], [0.05, 0.15, 0.3, 0.5], [0.15, 0.5, 0.05, 0.3], [0.25, 0.25, 0.25, 0.25]]).log()
+TABLE = torch.tensor(
+    [[0.5, 0.3, 0.15, 0.05], [0.05, 0.15, 0.3, 0.5], [0.15, 0.5, 0.05, 0.3], [0.25, 0.25, 0.25, 0.25]]
+).log()
 
 
 @pytest.mark.parametrize(
@@ -381,7 +414,7 @@ def test_generate_frequencies(ours, options, expected):
 def test_generate_top_p_reached_exactly(ours):
     """Of four equally likely tokens two reach one half, and no third is kept."""
     written = ours.generate(ours.TableModel(TABLE, 2), torch.full((4000, 1), 3), 1, top_p=0.5)
-    assert len(written[:, 1].unique()) == 2  # noqa: PLR2004
+    assert len(written[:, 1].unique()) == 2
 
 
 def test_generate_puts_modes_back(ours):
@@ -399,10 +432,16 @@ def test_generate_puts_modes_back(ours):
 @pytest.mark.parametrize(
     "bad",
     [
-        {"temperature": -0.1}, {"top_k": 0}, {"top_k": -2}, {"top_p": 0.0}, {"top_p": 1.01}, {"top_p": -1.0},
-        {"temperature": 0, "top_k": 0}, {"temperature": 0, "top_p": 2.0},
+        {"temperature": -0.1},
+        {"top_k": 0},
+        {"top_k": -2},
+        {"top_p": 0.0},
+        {"top_p": 1.01},
+        {"top_p": -1.0},
+        {"temperature": 0, "top_k": 0},
+        {"temperature": 0, "top_p": 2.0},
     ],
-)  # fmt: skip
+)
 def test_generate_refuses(ours, bad):
     """The value is shown, whatever the others are, and even where nothing is to be written."""
     for n in (0, 3):
@@ -467,16 +506,20 @@ def with_key(key, tensor):
 @pytest.mark.parametrize(
     ("spoil", "key"),
     [
-        (without("ln_f.weight"), "ln_f.weight"), (without("wte.weight"), "wte.weight"),
+        (without("ln_f.weight"), "ln_f.weight"),
+        (without("wte.weight"), "wte.weight"),
         (without("h.1.attn.c_attn.bias"), "h.1.attn.c_attn.bias"),
-        (with_key("h.2.ln_1.weight", torch.ones(8)), "h.2.ln_1.weight"), (with_key("nothing", torch.ones(8)), "nothing"),
+        (with_key("h.2.ln_1.weight", torch.ones(8)), "h.2.ln_1.weight"),
+        (with_key("nothing", torch.ones(8)), "nothing"),
         (with_key("transformer.wte.weight", torch.ones(11, 8)), "wte.weight"),
         (with_key("h.0.mlp.c_fc.weight", torch.ones(32, 8)), "h.0.mlp.c_fc.weight"),
         (with_key("h.0.mlp.c_fc.weight", torch.ones(8)), "h.0.mlp.c_fc.weight"),
-        (with_key("ln_f.bias", torch.ones(1)), "ln_f.bias"), (with_key("wpe.weight", torch.ones(9, 8)), "wpe.weight"),
-        (with_key("lm_head.weight", torch.ones(11, 8)), "lm_head.weight"), (with_key("lm_head.weight", torch.ones(8)), "lm_head.weight"),
+        (with_key("ln_f.bias", torch.ones(1)), "ln_f.bias"),
+        (with_key("wpe.weight", torch.ones(9, 8)), "wpe.weight"),
+        (with_key("lm_head.weight", torch.ones(11, 8)), "lm_head.weight"),
+        (with_key("lm_head.weight", torch.ones(8)), "lm_head.weight"),
     ],
-)  # fmt: skip
+)
 def test_load_all_or_nothing(ours, spoil, key):
     """Every fault raises ValueError with the key's name, and the model is as it was."""
     source = lively(ours.GPT(ours.GPTConfig(11, 7, 2, 2, 8)))
@@ -495,7 +538,9 @@ def checkpoint():
     path = data_folder() / "shakespeare.safetensors"
     if not path.is_file():
         pytest.skip("data/shakespeare.safetensors is not there")
-    safetensors = pytest.importorskip("safetensors", reason="safetensors is not installed: the checkpoint cannot be read")
+    safetensors = pytest.importorskip(
+        "safetensors", reason="safetensors is not installed: the checkpoint cannot be read"
+    )
     with safetensors.safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, json.loads(file.metadata()["config"])  # noqa: SIM118
 
@@ -515,9 +560,14 @@ def test_checkpoint_is_transformers_gpt2(ours, transformers, checkpoint):
     mine = ours.GPT(ours.GPTConfig(**config)).double().eval()
     ours.load_gpt2(mine, weights)
     settings = transformers.GPT2Config(
-        vocab_size=config["vocab_size"], n_positions=config["block_size"], n_embd=config["d_model"], n_layer=config["n_layer"],
-        n_head=config["n_head"], bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=config["vocab_size"],
+        n_positions=config["block_size"],
+        n_embd=config["d_model"],
+        n_layer=config["n_layer"],
+        n_head=config["n_head"],
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     theirs = transformers.GPT2LMHeadModel(settings).double().eval()
     missing, unknown = theirs.load_state_dict({key: tensor.double() for key, tensor in weights.items()}, strict=False)
     assert set(missing) <= {"lm_head.weight"}

@@ -2,13 +2,13 @@
 
 import random
 import unicodedata
+from pathlib import Path
 
 import pytest
 
 from autograder.assignment import read_assignment
 from autograder.data import gpt2_encoding, gpt2_merges, gpt2_ranks, shakespeare
 from autograder.shell import Shell
-from pathlib import Path
 
 SOLUTIONS = Path(__file__).resolve().parent.parent / "solutions"
 
@@ -42,7 +42,7 @@ def slow_train(text, merges, pattern):
         if not counts:
             break
         most = max(counts.values())
-        left, right = sorted(pair for pair, count in counts.items() if count == most)[-1]
+        left, right = max(pair for pair, count in counts.items() if count == most)
         found.append((left, right))
         for number, word in enumerate(words):
             done = []
@@ -137,14 +137,26 @@ def test_every_character_is_cut_as_tiktoken_cuts_it(gpt2):
     draw = random.Random(13)
     for start in range(0, len(characters), 4000):
         text = "".join(
-            f"a{c}1{c}!{c} {c}\n{c}{c}'s" for c in draw.sample(characters[start : start + 4000], min(600, len(characters) - start))
+            f"a{c}1{c}!{c} {c}\n{c}{c}'s"
+            for c in draw.sample(characters[start : start + 4000], min(600, len(characters) - start))
         )
         assert gpt2.encode(text) == official.encode(text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "   ", "\n\n \n", "a  b   c", "don't DON'T we'll they've I'm", "1234567 3.14 ½ ² ٣٤", "👩‍👩‍👧 👋🏽 🇩🇪 ❤️", "e\u0301\u0323 \u0301x", "\x00\x1b[0m\x7f\x85\u2028"],
+    [
+        "",
+        " ",
+        "   ",
+        "\n\n \n",
+        "a  b   c",
+        "don't DON'T we'll they've I'm",
+        "1234567 3.14 ½ ² ٣٤",
+        "👩‍👩‍👧 👋🏽 🇩🇪 ❤️",
+        "e\u0301\u0323 \u0301x",
+        "\x00\x1b[0m\x7f\x85\u2028",
+    ],
 )
 def test_encoding_equals_tiktoken(gpt2, text):
     """The corners one by one, so that a failure names itself."""

@@ -45,9 +45,9 @@ CLASS = (GRADED, UNGRADED, UNREADABLE)
 
 HOSTILE = (
     "<script>alert(1)</script>",
-    "\"><img src=x onerror=alert(1)>",
+    '"><img src=x onerror=alert(1)>',
     "'; DROP TABLE students; --",
-    "=HYPERLINK(\"x\")",
+    '=HYPERLINK("x")',
     "\x1b[2J\x1b]0;title\x07\x9b31mred",
     "\u202etxt.exe",
     "a\x00b\ud800c\uffff",

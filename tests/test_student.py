@@ -37,7 +37,10 @@ def dies():
     os._exit(7)
 
 def cpu_index(x):
-    return x[torch.tensor([0])] + torch.ones(1, 3)
+    return x[torch.tensor([0])]
+
+def made_on_the_cpu(x):
+    return x + torch.ones(1, 3)
 
 def two(x):
     return {"a": x, "b": (x, [1, "b", None])}
@@ -127,7 +130,8 @@ def test_mixed_devices_are_refused_where_asked(student: Student) -> None:
     """`meta` stands in for a GPU: a tensor made on the CPU meets it and is caught."""
     x = torch.empty(2, 3, device="meta")
     with pytest.raises(StudentError):
-        student.observe("cpu_index", x, strict_device=True)
+        student.observe("made_on_the_cpu", x, strict_device=True)
+    assert student.observe("cpu_index", x, strict_device=True).value.shape == (1, 3)  # a GPU takes it too
     assert student.observe("scale", x, strict_device=True).value.shape == (2, 3)
 
 

@@ -32,17 +32,18 @@ def render(reports: Sequence[Report], *, date: str) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Class results: {_text(', '.join(names))}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>Class results</h1>\n<p class=\"under\">Graded {_text(date)}</p>\n{sections or empty}</body>\n</html>\n"
+        f'<h1>Class results</h1>\n<p class="under">Graded {_text(date)}</p>\n{sections or empty}</body>\n</html>\n'
     )
 
 
 def _assignment(reports: Sequence[Report]) -> str:
     reports = sorted(reports, key=lambda report: (words.name(report).casefold(), report.student))
-    levels = ", ".join(sorted({words.isolation(report) for report in reports if report.status == "graded"})) or "unknown"
-    return (
-        f"<section>\n<h2>{_text(reports[0].assignment)}</h2>\n{_figures(reports, levels)}{_look(reports)}{_mistakes(reports)}"
-        f"{_matrix(reports)}{_notes(reports)}{_circumstances(reports)}</section>\n"
-    )
+    levels = sorted({words.isolation(report) for report in reports if report.status == "graded"})
+    parts = (
+        _figures(reports, ", ".join(levels) or "unknown"), _look(reports), _mistakes(reports), _matrix(reports),
+        _notes(reports), _circumstances(reports),
+    )  # fmt: skip
+    return f"<section>\n<h2>{_text(reports[0].assignment)}</h2>\n{''.join(parts)}</section>\n"
 
 
 def _figures(reports: Sequence[Report], levels: str) -> str:
@@ -76,7 +77,10 @@ def _look(reports: Sequence[Report]) -> str:
 
 def _reasons(report: Report) -> str:
     broken = [
-        f"{task.task}: {check.name} {check.message}" for task in report.tasks for check in task.checks if check.status == "ungraded"
+        f"{task.task}: {check.name} {check.message}"
+        for task in report.tasks
+        for check in task.checks
+        if check.status == "ungraded"
     ]
     return " ".join([*report.notes, *broken]) or "No reason was given."
 
@@ -92,14 +96,18 @@ def _mistakes(reports: Sequence[Report]) -> str:
         return ""
     most = max(len(students) for students in who.values())
     rows = []
-    for (task, mistake, advice), students in sorted(who.items(), key=lambda item: (-len(item[1]), item[0])):
+    for (where, mistake, advice), students in sorted(who.items(), key=lambda item: (-len(item[1]), item[0])):
         share = 100 * len(students) // most
         rows.append(
-            f'<tr><td class="count"><i style="width:{share}%"></i><b>{len(students)}</b></td><td>{_prose(mistake)}'
-            f"<small>{_prose(advice)}</small></td><td>{_text(task)}</td><td><small>{_text('; '.join(students), 2_000)}</small></td></tr>"
+            f'<tr><td class="count"><i style="width:{share}%"></i><b>{len(students)}</b></td>'
+            f"<td>{_prose(mistake)}<small>{_prose(advice)}</small></td><td>{_text(where)}</td>"
+            f"<td><small>{_text('; '.join(students), 2_000)}</small></td></tr>"
         )
     head = "<tr><th>Students</th><th>Mistake, and what to tell them</th><th>Task</th><th>Who</th></tr>"
-    return f'<h3>Most frequent mistakes</h3>\n<table class="wide mistakes"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>\n'
+    return (
+        '<h3>Most frequent mistakes</h3>\n<table class="wide mistakes">'
+        f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>\n"
+    )
 
 
 def _matrix(reports: Sequence[Report]) -> str:
@@ -111,7 +119,7 @@ def _matrix(reports: Sequence[Report]) -> str:
         found = {task.task: task for task in report.tasks}
         cells = "".join(_cell(found.get(name)) for name in tasks)
         total = words.points(report.score) if report.status == "graded" else "not graded"
-        rows.append(f"<tr><th>{_text(words.name(report))}</th><td class=\"total\">{total}</td>{cells}</tr>")
+        rows.append(f'<tr><th>{_text(words.name(report))}</th><td class="total">{total}</td>{cells}</tr>')
     worth = "".join(f"<td>{words.points(points[name])}</td>" for name in tasks)
     right = "".join(f"<td>{_right(reports, name)}</td>" for name in tasks)
     foot = (
@@ -120,8 +128,9 @@ def _matrix(reports: Sequence[Report]) -> str:
     )
     legend = "".join(f'<span class="key {status}">{label}</span>' for status, label in _LEGEND)
     return (
-        f'<h3>Students and tasks</h3>\n<p class="legend">{legend}</p>\n<div class="scroll"><table class="matrix"><thead><tr><th>Student</th>'
-        f"<th>Score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot></table></div>\n"
+        f'<h3>Students and tasks</h3>\n<p class="legend">{legend}</p>\n<div class="scroll"><table class="matrix">'
+        f"<thead><tr><th>Student</th><th>Score</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody><tfoot>{foot}</tfoot>"
+        "</table></div>\n"
     )
 
 
@@ -136,12 +145,14 @@ def _cell(task: TaskResult | None) -> str:
 
 
 def _right(reports: Sequence[Report], name: str) -> str:
-    graded = Counter(task.status for report in reports for task in report.tasks if task.task == name and task.status != "ungraded")
-    return f"{round(100 * graded['pass'] / graded.total())} %" if graded else "none"
+    found = Counter(task.status for report in reports for task in report.tasks if task.task == name)
+    del found["ungraded"]
+    return f"{round(100 * found['pass'] / found.total())} %" if found else "none"
 
 
 def _notes(reports: Sequence[Report]) -> str:
-    rows = [(words.name(report), " ".join(report.notes)) for report in reports if report.notes and report.status == "graded"]
+    graded = [report for report in reports if report.status == "graded"]
+    rows = [(words.name(report), " ".join(report.notes)) for report in graded if report.notes]
     return "<h3>Notes on notebooks</h3>\n" + _table(("Student", "Note"), rows, css="wide") if rows else ""
 
 

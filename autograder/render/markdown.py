@@ -31,7 +31,8 @@ def render(reports: Sequence[Report]) -> str:
 def _table(reports: Sequence[Report]) -> str:
     lines = ["| Student | Assignment | Score | First known mistake |", "|---|---|---|---|"]
     for report in reports:
-        cells = (escaped(words.name(report)), escaped(report.assignment), words.score(report), prose(words.first_mistake(report)))
+        mistake = prose(words.first_mistake(report))
+        cells = (escaped(words.name(report)), escaped(report.assignment), words.score(report), mistake)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -84,7 +85,7 @@ def _check(check: CheckResult) -> str:
 def escaped(text: str) -> str:
     """The text on one line, with nothing in it that Markdown, or the HTML inside Markdown, would act on.
 
-    Entities rather than backslashes: they hold inside tables and inside HTML too, and a bare address is no link any more.
+    Entities rather than backslashes: they hold inside tables and inside HTML, and a bare address is no link any more.
     """
     return _ACTIVE.sub(lambda found: f"{found[0][:-1]}&#{ord(found[0][-1])};", one_line(text, 600))
 
@@ -92,7 +93,8 @@ def escaped(text: str) -> str:
 def prose(text: str) -> str:
     """A sentence of the course, in which what stands between backticks is code. As safe as `escaped`."""
     parts = re.split(r"`([^`]+)`", one_line(text, 600))
-    return "".join(f"<code>{escaped(part)}</code>" if number % 2 else escaped(part) for number, part in enumerate(parts))
+    safe = [escaped(part) for part in parts]
+    return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(safe))
 
 
 def fenced(text: str) -> str:

@@ -29,7 +29,8 @@ def render(reports: Sequence[Report]) -> str:
 
 
 def _row(report: Report, tasks: Sequence[tuple[str, str]]) -> list[str]:
-    scores = {(report.assignment, task.task): words.points(task.score) for task in report.tasks if task.status != "ungraded"}
+    graded = [task for task in report.tasks if task.status != "ungraded"]
+    scores = {(report.assignment, task.task): words.points(task.score) for task in graded}
     mistakes = [f"{task.task}: {mistake}" for task in report.tasks for mistake, _ in words.mistakes(task)]
     return [
         inert(report.student),

@@ -12,13 +12,19 @@ STYLE = """
   }
 }
 * { box-sizing: border-box; }
-body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto; padding: 0 1.5rem; max-width: 75rem; }
-h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.3rem; margin: 2rem 0 .8rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
+body {
+  font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  margin: 2rem auto; padding: 0 1.5rem; max-width: 75rem;
+}
+h1 { font-size: 1.7rem; margin: 0; }
+h2 { font-size: 1.3rem; margin: 2rem 0 .8rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
 h3 { font-size: 1.05rem; margin: 2rem 0 .6rem; }
 .under, small { color: var(--soft); font-size: .85rem; } .under { margin: .2rem 0; } td small { display: block; }
 td, th, p { overflow-wrap: anywhere; }
 .figures { display: flex; flex-wrap: wrap; gap: .8rem; }
-.figures div { background: var(--tint); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 8rem; }
+.figures div {
+  background: var(--tint); border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 8rem;
+}
 .figures b { display: block; font-size: 1.4rem; } .figures span { color: var(--soft); font-size: .85rem; }
 code { font-size: .92em; }
 .warning { border-left: 4px solid #c77d1e; padding: .4rem .8rem; background: var(--tint); }
@@ -27,7 +33,9 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 thead th { font-size: .85rem; color: var(--soft); font-weight: 600; vertical-align: bottom; }
 .wide td:first-child { white-space: nowrap; width: 1%; }
 .count { position: relative; min-width: 6rem; } .count b { position: relative; padding-left: .4rem; }
-.count i { position: absolute; left: 0; top: .35rem; height: 1.4rem; background: var(--bar); opacity: .45; border-radius: 3px; }
+.count i {
+  position: absolute; left: 0; top: .35rem; height: 1.4rem; background: var(--bar); opacity: .45; border-radius: 3px;
+}
 .mistakes td:nth-child(4) { width: 22%; }
 .mistakes td:nth-child(3) { white-space: nowrap; }
 .scroll { overflow-x: auto; }
@@ -40,6 +48,7 @@ thead th { font-size: .85rem; color: var(--soft); font-weight: 600; vertical-ali
 .pass { background: var(--pass); } .partial { background: var(--partial); } .fail { background: var(--fail); }
 .withheld { background: var(--withheld); } .ungraded { background: var(--ungraded); }
 .matrix td.ungraded { white-space: nowrap; font-size: .8rem; }
-.legend { display: flex; flex-wrap: wrap; gap: .5rem; } .key { padding: .1rem .6rem; border-radius: 4px; font-size: .85rem; }
+.legend { display: flex; flex-wrap: wrap; gap: .5rem; }
+.key { padding: .1rem .6rem; border-radius: 4px; font-size: .85rem; }
 @media print { body { margin: 0; max-width: none; } .scroll { overflow: visible; } tr { break-inside: avoid; } }
 """

@@ -1,4 +1,4 @@
-"""Reports for a terminal: plain lines that read well without colour. Under 15 lines a task; the likely mistake first."""
+"""Reports for a terminal: plain lines that read well without colour, under 15 a task, the likely mistake first."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from autograder.report import CheckResult, Report, TaskResult, TaskStatus
 WIDTH = 100
 TASK_LINES = 14
 _MESSAGE_LINES = 4
+_LEAST_EXAMPLE = 3
 _COLOURS: dict[TaskStatus, str] = {"pass": "32", "partial": "33", "fail": "31", "withheld": "31", "ungraded": "35"}
 # A CI runner takes a line that begins with `::`, or holds `##[`, for a command to itself.
 _COMMAND = re.compile(r"^(\s*):(?=:)|(?<=##)(?=\[)", re.MULTILINE)
@@ -51,13 +52,12 @@ def task(result: TaskResult) -> str:
 def table(reports: Sequence[Report]) -> str:
     """One line a submission: student, score, first known mistake, how many notes."""
     head = ("Student", "Assignment", "Score", "First known mistake", "Notes")
-    rows = [
-        (words.name(report), one_line(report.assignment, 20), words.score(report), _short(words.first_mistake(report), 60),
-         _short("; ".join(words.notes(report)), 60))
-        for report in reports
-    ]  # fmt: skip
-    wide = [max(_width(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(_padded(text, size) for text, size in zip(row, wide, strict=True)).rstrip() for row in [head, *rows]]
+    rows = [head]
+    for report in reports:
+        mistake, notes = _short(words.first_mistake(report), 60), _short("; ".join(words.notes(report)), 60)
+        rows.append((words.name(report), one_line(report.assignment, 20), words.score(report), mistake, notes))
+    wide = [max(_width(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(_padded(text, size) for text, size in zip(row, wide, strict=True)).rstrip() for row in rows]
     return _inert("\n".join([lines[0], "-" * min(sum(wide) + 8, 160), *lines[1:]]))
 
 
@@ -93,9 +93,11 @@ def _check(check: CheckResult, room: int) -> list[str]:
     lines = _wrapped(one_line(check.name), "    x ", "      ")[:2]
     message = [line for part in words.message(check).split("\n") for line in _wrapped(part, "        ")]
     lines += message[:_MESSAGE_LINES]
-    example = [f"        | {_short(line.expandtabs(4), WIDTH - 10)}" for line in words.example(check).split("\n") if line.strip()]
-    left = max(room - len(lines), 0)
-    return lines + (example if len(example) <= left else [*example[: left - 2], "        | ...", example[-1]] if left > 2 else [])  # noqa: PLR2004 - the first line, the gap, the last
+    example = [_short(line.expandtabs(4), WIDTH - 10) for line in words.example(check).split("\n") if line.strip()]
+    left = room - len(lines)
+    if len(example) > left:  # the first lines, a gap, and the last, which says what came of it
+        example = [*example[: left - 2], "...", example[-1]] if left >= _LEAST_EXAMPLE else []
+    return lines + [f"        | {line}" for line in example]
 
 
 def _wrapped(text: str, first: str, then: str | None = None) -> list[str]:
@@ -114,7 +116,8 @@ def _short(text: str, limit: int) -> str:
 
 def _width(text: str) -> int:
     """The columns that a text takes: Chinese, Japanese and Korean letters take two each."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else not unicodedata.combining(letter) for letter in text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
 def _padded(text: str, wide: int) -> str:

@@ -66,7 +66,7 @@ def first_mistake(report: Report) -> str:
 
 
 def message(check: CheckResult) -> str:
-    """What a check says to the student. Why one of ours broke is the instructor's to read: it may quote a hidden test."""
+    """What a check says to the student. Why one of ours broke is for the instructor: it may quote a hidden test."""
     return OUR_FAULT if check.status == "ungraded" else clean(check.message).strip()
 
 
@@ -108,5 +108,5 @@ def circumstances(report: Report) -> str:
     facts = report.certificate
     if facts is None:
         return ""
-    versions = ", ".join(f"{name} {version}" for name, version in facts.versions.items())
-    return one_line(f"seed {facts.seed}, {facts.device}, isolation {facts.isolation}" + (f", {versions}" if versions else ""))
+    versions = [f"{name} {version}" for name, version in facts.versions.items()]
+    return one_line(", ".join([f"seed {facts.seed}", facts.device, f"isolation {facts.isolation}", *versions]))

@@ -32,15 +32,16 @@
 # | 8 | `causal_self_attention` | all of it, in one layer | 20 | 40 |
 # | | a written question | | 10 | 15 |
 #
-# **Where this stands.** Five notebooks build a GPT: tokenizer → **attention** → embeddings → gpt → training.
-# None needs your answers to an earlier one, so you may start here.
+# **Where this stands.** Five notebooks build a GPT: tokenizer → **attention** → embeddings → gpt → training. None
+# needs your answers to an earlier one, so you may start here.
 #
-# **What you need.** Python, and a little PyTorch: what a tensor's shape is, what `@` and broadcasting do. No GPU and no network.
+# **What you need.** Python, and a little PyTorch: what a tensor's shape is, what `@` and broadcasting do. No GPU and
+# no network.
 #
 # **How it is graded.** Below each task a cell with *visible checks* tells you at once whether you are on the way.
 # Hidden tests later try the same things on other shapes, other numbers and harder cases: 90 points automatic, and 10
-# for the written question. A task counts by its parts, so half an answer is worth handing in. A mistake in an early task costs there and not again in
-# the tasks that build on it. In all, about three hours.
+# for the written question. A task counts by its parts, so half an answer is worth handing in. A mistake in an early
+# task costs there and not again in the tasks that build on it. In all, about three hours.
 
 # %% nbgrader={"grade": false, "grade_id": "imports", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import math
@@ -120,9 +121,10 @@ def heatmap(weights, rows, columns=None, title="", axis=None):
 #
 # **Difficulty 1/5 · about 10 minutes · 5 points**
 #
-# A word on its own is a list of numbers that knows nothing of its neighbours. We want each word to take in something of the
-# others: most from those that matter to it, little from the rest. The simplest measure of *matters* is the **dot product**:
-# it is large when two lists of numbers point the same way. This first version has nothing to learn; it is the skeleton on which the other seven tasks put flesh.
+# A word on its own is a list of numbers that knows nothing of its neighbours. We want each word to take in something
+# of the others: most from those that matter to it, little from the rest. The simplest measure of *matters* is the
+# **dot product**: it is large when two lists of numbers point the same way. This first version has nothing to learn;
+# it is the skeleton on which the other seven tasks put flesh.
 #
 # **A worked example.** Two words, two numbers each. The first number says *warm*, the second *is a drink*:
 #
@@ -132,8 +134,8 @@ def heatmap(weights, rows, columns=None, title="", axis=None):
 # | tea | 1 | 1 |
 #
 # 1. *Scores*: each word's dot product with each word. *tea · tea* = 1·1 + 1·1 = 2, the other three are 1.
-# 2. *Weights*: in each row, `exp` of every score, divided by the row's sum (that is the **softmax**), so that a row shares out exactly 1.
-#    For *tea*: exp(1) = 2.72 and exp(2) = 7.39, so 2.72 / 10.11 = 0.27 and 7.39 / 10.11 = 0.73.
+# 2. *Weights*: in each row, `exp` of every score, divided by the row's sum (that is the **softmax**), so that a row
+#    shares out exactly 1. For *tea*: exp(1) = 2.72 and exp(2) = 7.39, so 2.72 / 10.11 = 0.27 and 7.39 / 10.11 = 0.73.
 # 3. *Mix*: each word becomes the weighted sum of all words.
 #
 # | looks | scores (hot, tea) | weights (hot, tea) | new word = weights × words |
@@ -155,15 +157,15 @@ def heatmap(weights, rows, columns=None, title="", axis=None):
 #
 # <details><summary>Hint 2: the shapes</summary>
 #
-# `x` is `(..., T, C)`. The scores are `(..., T, T)`, so one factor must be `(..., C, T)`: swap the **last two** axes of `x`.
-# (`x.T` turns *all* axes around, which is something else as soon as there is a batch.)
+# `x` is `(..., T, C)`. The scores are `(..., T, T)`, so one factor must be `(..., C, T)`: swap the **last two** axes
+# of `x`. (`x.T` turns *all* axes around, which is something else as soon as there is a batch.)
 #
 # </details>
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `x.transpose(-2, -1)` swaps the last two axes. Row `i` of the scores belongs to the word that looks, so the softmax runs
-# along each row, over the last axis: `dim=-1`.
+# `x.transpose(-2, -1)` swaps the last two axes. Row `i` of the scores belongs to the word that looks, so the softmax
+# runs along each row, over the last axis: `dim=-1`.
 #
 # </details>
 
@@ -214,8 +216,8 @@ assert torch.allclose(both[1], mixed.flip(0)), (
 print("simple_self_attention: the visible checks pass.")
 
 # %% [markdown]
-# **Look.** Here is our sentence. Each word has five numbers, set by hand, that say what the word *is*.
-# With no questions to ask, a word can only look for its own likes: *it* never finds the *cat*. That is what task 3 will mend.
+# **Look.** Here is our sentence. Each word has five numbers, set by hand, that say what the word *is*. With no
+# questions to ask, a word can only look for its own likes: *it* never finds the *cat*. That is what task 3 will mend.
 
 # %% tags=["demo"]
 words = ["the", "cat", "drank", "milk", "because", "it", "was", "thirsty"]
@@ -240,16 +242,18 @@ with once_solved("simple_self_attention"):
 #
 # **Difficulty 2/5 · about 20 minutes · 10 points**
 #
-# Attention scores can be any numbers. The softmax turns them into shares: none negative, together 1, the largest score gets the
-# largest share. A textbook's softmax breaks on a computer: `exp(1000)` is `inf`, and `inf / inf` is NaN ("not a number"), which then spreads through the
-# whole model. And we shall need one more thing: a score of `-inf` to mean *not at all*.
+# Attention scores can be any numbers. The softmax turns them into shares: none negative, together 1, the largest
+# score gets the largest share. A textbook's softmax breaks on a computer: `exp(1000)` is `inf`, and `inf / inf` is
+# NaN ("not a number"), which then spreads through the whole model. And we shall need one more thing: a score of
+# `-inf` to mean *not at all*.
 #
 # $$\mathrm{softmax}(x)_i = \frac{e^{x_i}}{\sum_j e^{x_j}} = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}} \qquad \text{for any } m$$
 #
-# Subtracting the same $m$ from every score changes nothing, because above and below the line it cancels. With $m = \max_j x_j$ the
-# largest exponent is 0, so nothing can overflow.
+# Subtracting the same $m$ from every score changes nothing, because above and below the line it cancels. With $m =
+# \max_j x_j$ the largest exponent is 0, so nothing can overflow.
 #
-# **A worked example.** Let the scores be 0 and ln 3. Then `exp` gives 1 and 3, their sum is 4, the shares are **¼ and ¾**.
+# **A worked example.** Let the scores be 0 and ln 3. Then `exp` gives 1 and 3, their sum is 4, the shares are **¼ and
+# ¾**.
 #
 # | scores | minus the maximum | exp | shares |
 # |---|---|---|---|
@@ -258,28 +262,30 @@ with once_solved("simple_self_attention"):
 # | 0, ln 3, -inf | -ln 3, 0, -inf | ⅓, 1, 0 | ¼, ¾, 0 |
 # | -inf, -inf | ? | ? | 0, 0 (our rule: who may look at nothing takes in nothing) |
 #
-# The last row is the hard one: its maximum is `-inf`, and `-inf - (-inf)` is NaN. Mend it *before* the NaN is born. One that is painted over afterwards
-# looks fine, but it comes back in the gradients.
+# The last row is the hard one: its maximum is `-inf`, and `-inf - (-inf)` is NaN. Mend it *before* the NaN is born.
+# One that is painted over afterwards looks fine, but it comes back in the gradients.
 #
-# *Not allowed in this task:* torch's and `F`'s `softmax`, `log_softmax`, `softmin` and `logsumexp`, under any of their names (functions, tensor methods, modules).
+# *Not allowed in this task:* torch's and `F`'s `softmax`, `log_softmax`, `softmin` and `logsumexp`, under any of
+# their names (functions, tensor methods, modules).
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Four steps: the maximum along `dim`; subtract it; `exp`; divide by the sum along `dim`. A slice of nothing but `-inf` needs care in two
-# of them: what do you subtract, and what do you divide by?
+# Four steps: the maximum along `dim`; subtract it; `exp`; divide by the sum along `dim`. A slice of nothing but
+# `-inf` needs care in two of them: what do you subtract, and what do you divide by?
 #
 # </details>
 #
 # <details><summary>Hint 2: the shapes</summary>
 #
-# The maximum and the sum must keep the axis they run along, with size 1, so that they line up with `x` again: `keepdim=True`.
+# The maximum and the sum must keep the axis they run along, with size 1, so that they line up with `x` again:
+# `keepdim=True`.
 #
 # </details>
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `x.amax(dim=dim, keepdim=True)`. Where that maximum is `-inf`, subtract 0 instead: every `exp(-inf - 0)` is then a clean 0.
-# Where the sum is 0, divide by 1 instead. `tensor.masked_fill(condition, value)` makes a changed copy.
+# `x.amax(dim=dim, keepdim=True)`. Where that maximum is `-inf`, subtract 0 instead: every `exp(-inf - 0)` is then a
+# clean 0. Where the sum is 0, divide by 1 instead. `tensor.masked_fill(condition, value)` makes a changed copy.
 #
 # </details>
 
@@ -344,8 +350,9 @@ assert not gradient.isnan().any(), (
 print("softmax: the visible checks pass.")
 
 # %% [markdown]
-# **Look.** The same four scores, multiplied by a factor. Small scores share out evenly; large ones give nearly all to the winner.
-# Where one score takes everything, the others get no gradient, and nothing can be learned. Keep this picture in mind for the next task.
+# **Look.** The same four scores, multiplied by a factor. Small scores share out evenly; large ones give nearly all to
+# the winner. Where one score takes everything, the others get no gradient, and nothing can be learned. Keep this
+# picture in mind for the next task.
 
 # %% tags=["demo"]
 with once_solved("softmax"):
@@ -366,13 +373,15 @@ with once_solved("softmax"):
 #
 # **Difficulty 3/5 · about 25 minutes · 15 points**
 #
-# In task 1 a word could only look for its likes. Now each word gets two lists of numbers: a **query**, what it looks for, and a **key**,
-# what it offers to be found by. *it* may ask "where is a living being?", and *cat* may answer. Who looks and who is looked at need not even be the same
-# words: `T` queries meet `S` keys. Two things come with it:
+# In task 1 a word could only look for its likes. Now each word gets two lists of numbers: a **query**, what it looks
+# for, and a **key**, what it offers to be found by. *it* may ask "where is a living being?", and *cat* may answer.
+# Who looks and who is looked at need not even be the same words: `T` queries meet `S` keys. Two things come with it:
 #
-# * **The scale.** A dot product of `D` random numbers grows like $\sqrt{D}$, and large scores make the softmax give all to one. Dividing by $\sqrt{D}$ keeps it soft.
-# * **The mask.** `mask[t, s]` says whether query `t` may look at key `s`. Where it may not, the score becomes `-inf` *before* the softmax, so
-#   its share is exactly 0 and the other shares still sum to 1. A query that may look at nothing gets a row of zeros.
+# * **The scale.** A dot product of `D` random numbers grows like $\sqrt{D}$, and large scores make the softmax give
+#   all to one. Dividing by $\sqrt{D}$ keeps it soft.
+# * **The mask.** `mask[t, s]` says whether query `t` may look at key `s`. Where it may not, the score becomes `-inf`
+#   *before* the softmax, so its share is exactly 0 and the other shares still sum to 1. A query that may look at
+#   nothing gets a row of zeros.
 #
 # $$\mathrm{weights} = \mathrm{softmax}\!\left(\mathrm{mask}\!\left(\frac{q\,k^\top}{\sqrt{D}}\right)\right)$$
 #
@@ -386,27 +395,28 @@ with once_solved("softmax"):
 # | third key masked: scores | 1 | 0 | -inf |
 # | weights | 0.73 | 0.27 | 0 |
 #
-# The mask need not have the full shape `(..., T, S)`; it only has to *broadcast* against it: `(S,)` hides the same keys from
-# every query, `(T, 1)` hides everything from some queries, `(B, 1, S)` differs by sentence.
+# The mask need not have the full shape `(..., T, S)`; it only has to *broadcast* against it: `(S,)` hides the same
+# keys from every query, `(T, 1)` hides everything from some queries, `(B, 1, S)` differs by sentence.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Task 1 with `q` and `k` in the place of the two `x`, a division, and one line for the mask between scores and softmax. Your own `softmax` already knows
-# what `-inf` means, and what to do with a row that is all `-inf`.
+# Task 1 with `q` and `k` in the place of the two `x`, a division, and one line for the mask between scores and
+# softmax. Your own `softmax` already knows what `-inf` means, and what to do with a row that is all `-inf`.
 #
 # </details>
 #
 # <details><summary>Hint 2: the shapes</summary>
 #
-# `(..., T, D) @ (..., D, S) -> (..., T, S)`. `D` is the last size of `q`, whatever the other sizes are. Every query's shares
-# sum to one over the keys: the last axis.
+# `(..., T, D) @ (..., D, S) -> (..., T, S)`. `D` is the last size of `q`, whatever the other sizes are. Every query's
+# shares sum to one over the keys: the last axis.
 #
 # </details>
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `scores.masked_fill(~mask, -math.inf)`: `~` turns the mask around, because `masked_fill` fills where its condition is `True`, and ours
-# says where looking is *allowed*. No underscore at the end: `masked_fill_` would change things in place.
+# `scores.masked_fill(~mask, -math.inf)`: `~` turns the mask around, because `masked_fill` fills where its condition
+# is `True`, and ours says where looking is *allowed*. No underscore at the end: `masked_fill_` would change things in
+# place.
 #
 # </details>
 
@@ -448,7 +458,7 @@ assert abs(weights.sum() - 1) < 1e-4, (
 assert torch.allclose(weights, torch.tensor([[0.2447, 0.0900, 0.6652]]), atol=1e-3), (
     "The weights of the worked example are 0.24, 0.09, 0.67 "
     f"(got {[round(w, 2) for w in weights[0].tolist()]}). "
-    "0.12, 0.02, 0.87: no scale. 0.30, 0.18, 0.52: other than sqrt(D). Almost 0, 0, 1: multiplied.")
+    "0.12, 0.02, 0.87: no scale. 0.31, 0.19, 0.51: divided by D. Almost 0, 0, 1: multiplied.")
 
 weights = attention_weights(query, keys, torch.tensor([[True, True, False]]))
 assert weights[0, 2] == 0, (
@@ -468,9 +478,9 @@ assert torch.equal(weights, torch.zeros(1, 3)), (
 print("attention_weights: the visible checks pass.")
 
 # %% [markdown]
-# **Look: questions help.** The keys stay what they were. The queries, again set by hand, now say what each word *looks for*.
-# *it* asks for a being and finds the *cat*; *drank* asks who (a being) and what (a drink).
-# Later the model will find such questions by itself, from data.
+# **Look: questions help.** The keys stay what they were. The queries, again set by hand, now say what each word
+# *looks for*. *it* asks for a being and finds the *cat*; *drank* asks who (a being) and what (a drink). Later the
+# model will find such questions by itself, from data.
 
 # %% tags=["demo"]
 # The five numbers: wants a small word? a being? a doing? a drink? a state?
@@ -486,8 +496,9 @@ with once_solved("attention_weights"):
     heatmap(attention_weights(what_it_seeks, what_it_is), words, title="With questions, 'it' finds the cat")
 
 # %% [markdown]
-# **Look: why the scale.** Random queries meet 16 random keys. If attention were even, each key would get 1/16. Without the scale the
-# winner takes nearly everything as soon as `D` is of the size that real models use (64 in GPT-2); with it, the width does not matter.
+# **Look: why the scale.** Random queries meet 16 random keys. If attention were even, each key would get 1/16.
+# Without the scale the winner takes nearly everything as soon as `D` is of the size that real models use (64 in
+# GPT-2); with it, the width does not matter.
 
 # %% tags=["demo"]
 with once_solved("attention_weights"):
@@ -517,9 +528,10 @@ with once_solved("attention_weights"):
 #
 # **Difficulty 1/5 · about 10 minutes · 10 points**
 #
-# The weights say *whom* to look at. **Values** say what there is to see: each word gets a third list of numbers, which it hands over when it is looked at.
-# So a word is found by its key, but hands over its value, as you find a book by its title and then read the pages. The result for a query
-# is the weighted sum of the values. A query that may look at nothing takes in nothing: zeros.
+# The weights say *whom* to look at. **Values** say what there is to see: each word gets a third list of numbers,
+# which it hands over when it is looked at. So a word is found by its key, but hands over its value, as you find a
+# book by its title and then read the pages. The result for a query is the weighted sum of the values. A query that
+# may look at nothing takes in nothing: zeros.
 #
 # $$\mathrm{attention}(q, k, v) = \mathrm{softmax}\!\left(\frac{q\,k^\top}{\sqrt{D}}\right) v$$
 #
@@ -530,10 +542,12 @@ with once_solved("attention_weights"):
 # | weight | 0.24 | 0.09 | 0.67 |
 # | value | (10, 0) | (0, 10) | (10, 10) |
 #
-# 0.24·(10, 0) + 0.09·(0, 10) + 0.67·(10, 10) = **(9.1, 7.6)**. If the third key is masked: 0.73·(10, 0) + 0.27·(0, 10) = **(7.3, 2.7)**.
+# 0.24·(10, 0) + 0.09·(0, 10) + 0.67·(10, 10) = **(9.1, 7.6)**. If the third key is masked: 0.73·(10, 0) + 0.27·(0,
+# 10) = **(7.3, 2.7)**.
 #
-# *Not allowed in this whole assignment:* PyTorch's ready-made attention, that is `F.scaled_dot_product_attention`, `nn.MultiheadAttention`, the
-# `nn.Transformer…` family and `F.multi_head_attention_forward`, under any of their names.
+# *Not allowed in this whole assignment:* PyTorch's ready-made attention, that is `F.scaled_dot_product_attention`,
+# `nn.MultiheadAttention`, the `nn.Transformer…` family and `F.multi_head_attention_forward`, under any of their
+# names.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -549,7 +563,8 @@ with once_solved("attention_weights"):
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# Call `attention_weights` with all three of its arguments, the mask too, and multiply (`@`) the result with `v`. One line.
+# Call `attention_weights` with all three of its arguments, the mask too, and multiply (`@`) the result with `v`. One
+# line.
 #
 # </details>
 
@@ -600,8 +615,9 @@ assert torch.equal(seen, torch.zeros(1, 2)), (
 print("scaled_dot_product_attention: the visible checks pass.")
 
 # %% [markdown]
-# **Look: a soft dictionary.** Three keys on a line, three values. A query that stands on a key gets about that key's value; one between two keys gets a blend.
-# An ordinary dictionary has steps where this has a slope, and a slope is what gradients need. The longer the queries, the steeper it is.
+# **Look: a soft dictionary.** Three keys on a line, three values. A query that stands on a key gets about that key's
+# value; one between two keys gets a blend. An ordinary dictionary has steps where this has a slope, and a slope is
+# what gradients need. The longer the queries, the steeper it is.
 
 # %% tags=["demo"]
 with once_solved("scaled_dot_product_attention"):
@@ -627,10 +643,10 @@ with once_solved("scaled_dot_product_attention"):
 #
 # **Difficulty 2/5 · about 15 minutes · 10 points**
 #
-# A GPT learns to guess the next word. If a word could look at the words after it, the answer would lie open on the table: the
-# loss would drop beautifully and the model would have learned nothing. So query `t` may look at itself and at what came before.
-# Later, when the model writes text word by word, the past is kept and only the newest words ask: then there are more keys than queries (`S > T`), and
-# **the last query stands at the last key**.
+# A GPT learns to guess the next word. If a word could look at the words after it, the answer would lie open on the
+# table: the loss would drop beautifully and the model would have learned nothing. So query `t` may look at itself and
+# at what came before. Later, when the model writes text word by word, the past is kept and only the newest words ask:
+# then there are more keys than queries (`S > T`), and **the last query stands at the last key**.
 #
 # $$\mathrm{mask}[t, s] = \text{True} \quad\text{where}\quad s \le t + S - T$$
 #
@@ -642,8 +658,8 @@ with once_solved("scaled_dot_product_attention"):
 # | **query 1** | 1 | 1 | · | | **query 1** | 1 | 1 | 1 | 1 | 1 |
 # | **query 2** | 1 | 1 | 1 | | | | | | | |
 #
-# On the right the first S - T = 3 keys are the past: both queries see them all. With fewer keys than queries (`S < T`) the same formula
-# leaves the first queries with nothing to look at.
+# On the right the first S - T = 3 keys are the past: both queries see them all. With fewer keys than queries (`S <
+# T`) the same formula leaves the first queries with nothing to look at.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -659,7 +675,8 @@ with once_solved("scaled_dot_product_attention"):
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `tensor.tril(diagonal=d)` keeps entry `[t, s]` where `s <= t + d`, and empties the rest. Compare that with the formula, and read off `d`.
+# `tensor.tril(diagonal=d)` keeps entry `[t, s]` where `s <= t + d`, and empties the rest. Compare that with the
+# formula, and read off `d`.
 #
 # </details>
 
@@ -708,8 +725,9 @@ assert causal_mask(3, device="meta").device.type == "meta", (
 print("causal_mask: the visible checks pass.")
 
 # %% [markdown]
-# **Look.** Left: our sentence with everybody looking everywhere. Right: the same queries and keys, but causal. *drank* can no longer see the *milk* that comes after it, so
-# the *cat* gets nearly all its attention; *it* still finds the cat. And *the* can only look at itself, so its row is 1.
+# **Look.** Left: our sentence with everybody looking everywhere. Right: the same queries and keys, but causal.
+# *drank* can no longer see the *milk* that comes after it, so the *cat* gets nearly all its attention; *it* still
+# finds the cat. And *the* can only look at itself, so its row is 1.
 
 # %% tags=["demo"]
 with once_solved("causal_mask"):
@@ -724,9 +742,10 @@ with once_solved("causal_mask"):
 #
 # **Difficulty 1/5 · about 10 minutes · 5 points**
 #
-# Sentences differ in length, but a batch is one rectangle of numbers, so short sentences are filled up at the end. The filler ("padding") means nothing and nobody must look
-# at it. This mask says for each sentence which of its `T` positions are real. Its shape has two axes of size 1, so that it broadcasts
-# against the scores of many heads, `(B, H, T, T)`: the same for every head and for every query.
+# Sentences differ in length, but a batch is one rectangle of numbers, so short sentences are filled up at the end.
+# The filler ("padding") means nothing and nobody must look at it. This mask says for each sentence which of its `T`
+# positions are real. Its shape has two axes of size 1, so that it broadcasts against the scores of many heads, `(B,
+# H, T, T)`: the same for every head and for every query.
 #
 # $$\mathrm{mask}[b, 0, 0, s] = \text{True} \quad\text{where}\quad s < \mathrm{lengths}[b]$$
 #
@@ -751,7 +770,8 @@ with once_solved("causal_mask"):
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `torch.arange(T, device=lengths.device)` gives the positions, beside the lengths. `lengths[:, None, None, None]` has the shape `(B, 1, 1, 1)`.
+# `torch.arange(T, device=lengths.device)` gives the positions, beside the lengths. `lengths[:, None, None, None]` has
+# the shape `(B, 1, 1, 1)`.
 #
 # </details>
 
@@ -789,8 +809,8 @@ assert real[1, 0, 0].tolist() == [True, False, False, False], (
 print("padding_mask: the visible checks pass.")
 
 # %% [markdown]
-# **Look.** Both masks together are one `&`. Three sentences of 6, 4 and 2 words, filled up to 6: blue may be looked at.
-# The filler's own rows still look at the real words. That does no harm: nobody reads what the filler takes in.
+# **Look.** Both masks together are one `&`. Three sentences of 6, 4 and 2 words, filled up to 6: blue may be looked
+# at. The filler's own rows still look at the real words. That does no harm: nobody reads what the filler takes in.
 
 # %% tags=["demo"]
 with once_solved("padding_mask"):
@@ -813,9 +833,10 @@ with once_solved("padding_mask"):
 #
 # **Difficulty 3/5 · about 25 minutes · 15 points**
 #
-# One attention map can say one thing for each word, but *drank* wants to know two: who drank, and what? So the `C` numbers of a word are cut into `H` parts of
-# `D = C / H` numbers, the **heads**. Each head attends by itself, at no extra cost, and at the end the parts are laid side by side again.
-# `split_heads` cuts, `merge_heads` joins. This is where most home-made transformers go wrong, because the wrong way has the right shape.
+# One attention map can say one thing for each word, but *drank* wants to know two: who drank, and what? So the `C`
+# numbers of a word are cut into `H` parts of `D = C / H` numbers, the **heads**. Each head attends by itself, at no
+# extra cost, and at the end the parts are laid side by side again. `split_heads` cuts, `merge_heads` joins. This is
+# where most home-made transformers go wrong, because the wrong way has the right shape.
 #
 # $$\mathrm{split}(x)[b, h, t, d] = x[b, t, hD + d] \qquad\qquad (B, T, C) \leftrightarrow (B, H, T, D)$$
 #
@@ -831,15 +852,17 @@ with once_solved("padding_mask"):
 # | `split_heads(x, 2)[0, 0]` (head 0) | 0 1 2 | 10 11 12 |
 # | `split_heads(x, 2)[0, 1]` (head 1) | 3 4 5 | 13 14 15 |
 #
-# The tempting short cut, one `view` to the final shape, gives head 0 the rows `0 1 2` and `3 4 5`: **both from word 0**. In a longer sentence a head's "later words" would then
-# really be other parts of earlier words, and the causal mask would guard the wrong things.
+# The tempting short cut, one `view` to the final shape, gives head 0 the rows `0 1 2` and `3 4 5`: **both from word
+# 0**. In a longer sentence a head's "later words" would then really be other parts of earlier words, and the causal
+# mask would guard the wrong things.
 #
-# `split_heads` raises `ValueError` if `C` cannot be cut into `n_heads` equal parts; its message shows the numbers. Inputs may be non-contiguous (for example the result of a `transpose`).
+# `split_heads` raises `ValueError` if `C` cannot be cut into `n_heads` equal parts; its message shows the numbers.
+# Inputs may be non-contiguous (for example the result of a `transpose`).
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Cutting and moving are two steps. First cut the last axis into two axes, heads and numbers. Then move the heads' axis forward. Merging does both backwards, in the
-# other order.
+# Cutting and moving are two steps. First cut the last axis into two axes, heads and numbers. Then move the heads'
+# axis forward. Merging does both backwards, in the other order.
 #
 # </details>
 #
@@ -851,8 +874,8 @@ with once_solved("padding_mask"):
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# Cut with `x.reshape(B, T, n_heads, C // n_heads)`, move with `.transpose(1, 2)`. `reshape` copies where it must; `view` refuses on a tensor that has
-# been transposed. Check `C % n_heads` first.
+# Cut with `x.reshape(B, T, n_heads, C // n_heads)`, move with `.transpose(1, 2)`. `reshape` copies where it must;
+# `view` refuses on a tensor that has been transposed. Check `C % n_heads` first.
 #
 # </details>
 
@@ -933,8 +956,9 @@ else:
 print("heads: the visible checks pass.")
 
 # %% [markdown]
-# **Look.** Four words with six numbers each, one colour a word, cut into two heads. On the right is what one `view` makes of it: the shape is the same, but
-# each head holds only half of the words, and its "word 1" is really a piece of word 0.
+# **Look.** Four words with six numbers each, one colour a word, cut into two heads. On the right is what one `view`
+# makes of it: the shape is the same, but each head holds only half of the words, and its "word 1" is really a piece
+# of word 0.
 
 # %% tags=["demo"]
 with once_solved("heads"):
@@ -959,8 +983,9 @@ with once_solved("heads"):
 #
 # **Difficulty 4/5 · about 40 minutes · 20 points**
 #
-# This is the attention layer of GPT-2. So far queries, keys and values fell from the sky; now the layer makes them itself, from the words, by one
-# linear map with weights that are learned. Then everything you have built runs in order, and a second linear map mixes what the heads found.
+# This is the attention layer of GPT-2. So far queries, keys and values fell from the sky; now the layer makes them
+# itself, from the words, by one linear map with weights that are learned. Then everything you have built runs in
+# order, and a second linear map mixes what the heads found.
 #
 # | step | shape | with |
 # |---|---|---|
@@ -974,35 +999,41 @@ with once_solved("heads"):
 # | mixed over the heads | `(B, T, C)` | `c_proj`, an `nn.Linear(C, C)` |
 # | dropout on the output | `(B, T, C)` | in training only |
 #
-# **Dropout** sets each number to 0 with probability `p`, and multiplies those that stay by 1 / (1 - p), so that on average nothing changes. It keeps the model from leaning on
-# any single number. With p = 0.5 the weights 0.2, 0.3, 0.5 may become 0.4, 0, 1.0. Outside training it does nothing.
+# **Dropout** sets each number to 0 with probability `p`, and multiplies those that stay by 1 / (1 - p), so that on
+# average nothing changes. It keeps the model from leaning on any single number. With p = 0.5 the weights 0.2, 0.3,
+# 0.5 may become 0.4, 0, 1.0. Outside training it does nothing.
 #
-# **Two numbers to check by hand.** Word 0 may look at nobody but itself, so its weight is 1 and its result is its own value, put through `c_proj`.
-# And GPT-2's own layer has C = 768 and H = 12: D = 64, and 768·2304 + 2304 + 768·768 + 768 = 2,362,368 parameters.
+# **Two numbers to check by hand.** Word 0 may look at nobody but itself, so its weight is 1 and its result is its own
+# value, put through `c_proj`. And GPT-2's own layer has C = 768 and H = 12: D = 64, and 768·2304 + 2304 + 768·768 +
+# 768 = 2,362,368 parameters.
 #
-# The names `c_attn` and `c_proj` are GPT-2's, so that its trained weights will fit. Nothing else belongs in the layer's `state_dict`: the causal mask
-# can be made anew at any time, for any length. With `bias=False` neither map has a bias. `d_model` not divisible by `n_heads`: `ValueError` that shows the numbers.
+# The names `c_attn` and `c_proj` are GPT-2's, so that its trained weights will fit. Nothing else belongs in the
+# layer's `state_dict`: the causal mask can be made anew at any time, for any length. With `bias=False` neither map
+# has a bias. `d_model` not divisible by `n_heads`: `ValueError` that shows the numbers.
 #
 # The attention that is *not allowed* (task 4) is not allowed here either.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
-# Write the table's rows as lines of code, one after the other. For the dropout on the weights you need the weights themselves, so call `attention_weights`, not
-# `scaled_dot_product_attention`. The two masks together are one mask: a key is visible if both say so.
+# Write the table's rows as lines of code, one after the other. For the dropout on the weights you need the weights
+# themselves, so call `attention_weights`, not `scaled_dot_product_attention`. The two masks together are one mask: a
+# key is visible if both say so.
 #
 # </details>
 #
 # <details><summary>Hint 2: the shapes</summary>
 #
-# `self.c_attn(x)` is `(B, T, 3C)`; three equal pieces of its last axis are q, k and v, in this order. The causal mask is `(T, T)`; the caller's may be `(T, T)`, `(B, 1, 1, T)`, `(B, H, T, T)`, …
-# and `&` broadcasts.
+# `self.c_attn(x)` is `(B, T, 3C)`; three equal pieces of its last axis are q, k and v, in this order. The causal mask
+# is `(T, T)`; the caller's may be `(T, T)`, `(B, 1, 1, T)`, `(B, H, T, T)`, … and `&` broadcasts.
 #
 # </details>
 #
 # <details><summary>Hint 3: last resort</summary>
 #
-# `q, k, v = self.c_attn(x).chunk(3, dim=-1)`, then `split_heads` on each. `nn.Dropout(dropout)` knows by itself whether the layer is in training, if it is made in `__init__` and kept
-# as `self.…`; one can serve both places. `causal_mask(T, device=x.device)` makes the mask where the words are. Do not write `mask &= …`: that changes the caller's mask.
+# `q, k, v = self.c_attn(x).chunk(3, dim=-1)`, then `split_heads` on each. `nn.Dropout(dropout)` knows by itself
+# whether the layer is in training, if it is made in `__init__` and kept as `self.…`; one can serve both places.
+# `causal_mask(T, device=x.device)` makes the mask where the words are. Do not write `mask &= …`: that changes the
+# caller's mask.
 #
 # </details>
 
@@ -1132,11 +1163,13 @@ print("causal_self_attention: the visible checks pass.")
 # %% [markdown]
 # ## Let it learn
 #
-# So far we set the questions by hand. Now your layer finds its own. Each riddle is a row of ten random letters, and at each place the model has to answer two
-# questions: *which letter stood one place back? which stood three places back?* The model is as small as can be. Letters and positions become numbers (the next notebook is
-# about that), your layer mixes them, and two linear maps guess the two letters.
+# So far we set the questions by hand. Now your layer finds its own. Each riddle is a row of ten random letters, and
+# at each place the model has to answer two questions: *which letter stood one place back? which stood three places
+# back?* The model is as small as can be. Letters and positions become numbers (the next notebook is about that), your
+# layer mixes them, and two linear maps guess the two letters.
 #
-# Guessing blindly among 12 letters costs ln 12 = 2.48. We train twice: once with one head, once with two, and with the same number of weights.
+# Guessing blindly among 12 letters costs ln 12 = 2.48. We train twice: once with one head, once with two, and with
+# the same number of weights.
 
 # %% tags=["demo"]
 LETTERS = "ABCDEFGHIJKL"
@@ -1189,15 +1222,18 @@ with once_solved("causal_self_attention"):
     plt.show()
 
 # %% [markdown]
-# **Look inside.** Below are the attention maps of the trained layers for one riddle. With two heads, each takes one question: one looks one place back, the other three. Nobody told
-# them to, and in our run they had it after 30 steps.
+# **Look inside.** Below are the attention maps of the trained layers for one riddle. With two heads, each takes one
+# question: one looks one place back, the other three. Nobody told them to, and in our run they had it after 30 steps.
 #
-# A single head must look at both places at once, and gets a blend. For a while it knows *which two* letters stood there but not which was which, so it tosses a coin, and that costs
-# ln 2 = 0.69. Then it finds a trick: it looks harder at one place than at the other (about 0.7 and 0.3), and tells the two letters apart by their strength. But it is slow,
-# and never quite sure. (The first three rows have nothing to answer.)
+# A single head must look at both places at once, and gets a blend. For a while it knows *which two* letters stood
+# there but not which was which, so it tosses a coin, and that costs ln 2 = 0.69. Then it finds a trick: it looks
+# harder at one place than at the other (about 0.7 and 0.3), and tells the two letters apart by their strength. But it
+# is slow, and never quite sure. (The first three rows have nothing to answer.)
 
 # %% tags=["demo"]
 with once_solved("causal_self_attention"):
+    if not models:
+        raise NotImplementedError
     ids = torch.tensor([[3, 0, 10, 7, 1, 8, 4, 11, 2, 6]])
     row = [LETTERS[i] for i in ids[0].tolist()]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.4), layout="constrained")
@@ -1233,22 +1269,28 @@ with once_solved("causal_self_attention"):
 #
 # In about 150 words:
 #
-# 1. (3 points) Take the scores 0, 0, 0 of query 0 and three keys. Which weights does your friend get, and which do you get? What do the rows sum to?
-# 2. (4 points) The future has the weight 0. Can it still change your friend's output? How? Give an example with numbers.
-# 3. (3 points) Why may the loss be lower, and why is the model of no use for writing text all the same? Name a test of a few lines that shows the mistake
-#    without training anything.
+# 1. (3 points) Take the scores 0, 0, 0 of query 0 and three keys. Which weights does your friend get, and which do you
+#    get? What do the rows sum to?
+# 2. (4 points) The future has the weight 0. Can it still change your friend's output? How? Give an example with
+#    numbers.
+# 3. (3 points) Why may the loss be lower, and why is the model of no use for writing text all the same? Name a test of
+#    a few lines that shows the mistake without training anything.
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "written_attention", "locked": false, "points": 10, "schema_version": 3, "solution": true, "task": false}
-# 1. The friend's softmax shares 1 among all three keys, 1/3 each, and then two shares are struck out: (1/3, 0, 0), which sums to 1/3. Ours scores the future `-inf` before the softmax:
-#    (1, 0, 0), which sums to 1. *(1 point each for the friend's weights, ours, and the sums.)*
-# 2. Yes. The future's scores still stand in the denominator of the softmax, so they decide how large the visible weights are. If the score of key 2 is ln 7 instead of 0,
-#    the denominator is 1 + 1 + 7 = 9 and the friend's weight on key 0 falls from 1/3 to 1/9, and the output with it. *(2 points for the denominator, 2 for an example.)*
-# 3. In training the future is there, and the sizes of the rows tell something about it, so the model learns to read that signal, and the validation loss is measured
-#    with the same leak. When it writes, there is no future yet: the signal is missing, and the model has relied on it. The test: run the layer, change the last word, run it again; no earlier
-#    output may move. *(1 point for the leak, 1 for its absence when writing, 1 for the test.)*
+# 1. The friend's softmax shares 1 among all three keys, 1/3 each, and then two shares are struck out: (1/3, 0, 0),
+#    which sums to 1/3. Ours scores the future `-inf` before the softmax: (1, 0, 0), which sums to 1. *(1 point each
+#    for the friend's weights, ours, and the sums.)*
+# 2. Yes. The future's scores still stand in the denominator of the softmax, so they decide how large the visible
+#    weights are. If the score of key 2 is ln 7 instead of 0, the denominator is 1 + 1 + 7 = 9 and the friend's weight
+#    on key 0 falls from 1/3 to 1/9, and the output with it. *(2 points for the denominator, 2 for an example.)*
+# 3. In training the future is there, and the sizes of the rows tell something about it, so the model learns to read
+#    that signal, and the validation loss is measured with the same leak. When it writes, there is no future yet: the
+#    signal is missing, and the model has relied on it. The test: run the layer, change the last word, run it again; no
+#    earlier output may move. *(1 point for the leak, 1 for its absence when writing, 1 for the test.)*
 
 # %% [markdown]
 # ## What you have now
 #
-# A layer in which words meet: it keeps the future out, ignores filler, runs several conversations at once, and learns whom to ask. A GPT is a stack of these, with
-# a small network for each word between them. Next: **embeddings**, how a token becomes numbers in the first place, and how it knows where it stands.
+# A layer in which words meet: it keeps the future out, ignores filler, runs several conversations at once, and learns
+# whom to ask. A GPT is a stack of these, with a small network for each word between them. Next: **embeddings**, how a
+# token becomes numbers in the first place, and how it knows where it stands.

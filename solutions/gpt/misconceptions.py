@@ -1,9 +1,10 @@
 """The bank of `gpt`: the reference with one mistake, many times over, and other right ways to write each task.
 
-Rows 77-91 and 105 of the catalogue of student bugs are here, but for these, which cannot be:
-81 (no float32 inside the norm): rounding is no mistake in this course; `half_precision_as_it_comes` is an honest variant.
-90 (tied weights copied) and 90 (not tied at all) answer alike, as the starting values are drawn afterwards: one entry, `untied`.
-91 (the starting rule looks for a name that does not exist) answers as `residual_not_scaled` does, and is told in its advice.
+Rows 77-91 and 105 of the catalogue of student bugs are here, but for these:
+81 (no float32 inside the norm) is no mistake in this course, where rounding never is: an honest variant has it.
+90 (tied weights copied, or not tied at all) is one entry, `untied`: the starting values are drawn afterwards, so both
+answer alike.
+91 (the starting rule looks for a name that does not exist) answers as `residual_not_scaled` does; its advice says so.
 """
 
 import math
@@ -27,7 +28,8 @@ def block_shapes(C, bias=True):
     sizes = {
         "ln_1.weight": (C,), "ln_1.bias": (C,), "attn.c_attn.weight": (3 * C, C), "attn.c_attn.bias": (3 * C,),
         "attn.c_proj.weight": (C, C), "attn.c_proj.bias": (C,), "ln_2.weight": (C,), "ln_2.bias": (C,),
-        "mlp.c_fc.weight": (4 * C, C), "mlp.c_fc.bias": (4 * C,), "mlp.c_proj.weight": (C, 4 * C), "mlp.c_proj.bias": (C,),
+        "mlp.c_fc.weight": (4 * C, C), "mlp.c_fc.bias": (4 * C,),
+        "mlp.c_proj.weight": (C, 4 * C), "mlp.c_proj.bias": (C,),
     }  # fmt: skip
     return {name: size for name, size in sizes.items() if bias or not name.endswith("bias")}
 
@@ -38,7 +40,9 @@ def gpt_shapes(config):
     sizes = {"transformer.wte.weight": (config["vocab_size"], C), "transformer.wpe.weight": (config["block_size"], C)}
     for layer in range(config["n_layer"]):
         sizes |= {f"transformer.h.{layer}.{name}": size for name, size in block_shapes(C, bias).items()}
-    return sizes | ({"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)} if bias else {"transformer.ln_f.weight": (C,)})
+    return sizes | (
+        {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)} if bias else {"transformer.ln_f.weight": (C,)}
+    )
 
 
 def lively(sizes, seed):
@@ -80,10 +84,18 @@ def layer_norm_questions(ask):
     wide.to(F64)
     bare = ask.new("LayerNorm", 6, bias=False)
     return [
-        start, loaded.kind if isinstance(loaded, Raised) else "loaded",
-        norm(x), seen.value, seen.gradients, seen.parameter_gradients, norm.observe(x, inputs=True).inputs_after,
-        wide(x / 4), norm(x[0, 0]), bare.get("bias"), layout(bare),
-    ]  # fmt: skip
+        start,
+        loaded.kind if isinstance(loaded, Raised) else "loaded",
+        norm(x),
+        seen.value,
+        seen.gradients,
+        seen.parameter_gradients,
+        norm.observe(x, inputs=True).inputs_after,
+        wide(x / 4),
+        norm(x[0, 0]),
+        bare.get("bias"),
+        layout(bare),
+    ]
 
 
 @misconception(task="layer_norm", advice="Take the mean of the squares, or `x.var(-1, keepdim=True, correction=0)`.")
@@ -119,7 +131,9 @@ def over_time(source):
 @misconception(task="layer_norm", advice="Use dim=-1, keepdim=True: one mean and one variance for each token.")
 def over_everything(source):
     """One mean and one variance are taken over the whole tensor."""
-    return change(change(source, "wide.mean(dim=-1, keepdim=True)", "wide.mean()"), ".mean(dim=-1, keepdim=True)", ".mean()")
+    return change(
+        change(source, "wide.mean(dim=-1, keepdim=True)", "wide.mean()"), ".mean(dim=-1, keepdim=True)", ".mean()"
+    )
 
 
 @misconception(task="layer_norm", advice="Multiply the normalised numbers by `self.weight`.")
@@ -158,13 +172,22 @@ def divided_by_variance(source):
     return change(source, "torch.sqrt(variance + self.eps)", "(variance + self.eps)")
 
 
-@misconception(task="layer_norm", advice="Leave out `.detach()`, `.data` and `torch.no_grad()`: the mean and the variance depend on x too.")
+@misconception(
+    task="layer_norm",
+    advice="Leave out `.detach()`, `.data` and `torch.no_grad()`: the mean and the variance depend on x too.",
+)
 def statistics_detached(source):
     """No gradient flows through the mean and the variance."""
-    return change(change(source, "centred = wide - mean", "centred = wide - mean.detach()"), "variance + self.eps", "variance.detach() + self.eps")
+    return change(
+        change(source, "centred = wide - mean", "centred = wide - mean.detach()"),
+        "variance + self.eps",
+        "variance.detach() + self.eps",
+    )
 
 
-@misconception(task="layer_norm", advice="Write `x - mean` into a new name; `-=` and `sub_` change the caller's tensor.")
+@misconception(
+    task="layer_norm", advice="Write `x - mean` into a new name; `-=` and `sub_` change the caller's tensor."
+)
 def norm_changes_input(source):
     """The mean is subtracted in place, so the caller's tensor changes."""
     return change(source, "centred = wide - mean", "centred = wide.sub_(mean)")
@@ -176,10 +199,14 @@ def bias_always(source):
     return change(source, "nn.Parameter(torch.zeros(d)) if bias else None", "nn.Parameter(torch.zeros(d))")
 
 
-@misconception(task="layer_norm", advice="Wrap both in `nn.Parameter(...)`: a plain tensor is neither trained nor saved.")
+@misconception(
+    task="layer_norm", advice="Wrap both in `nn.Parameter(...)`: a plain tensor is neither trained nor saved."
+)
 def no_parameters(source):
     """The weight and the bias are plain tensors and not parameters."""
-    return change(change(source, "nn.Parameter(torch.ones(d))", "torch.ones(d)"), "nn.Parameter(torch.zeros(d))", "torch.zeros(d)")
+    return change(
+        change(source, "nn.Parameter(torch.ones(d))", "torch.ones(d)"), "nn.Parameter(torch.zeros(d))", "torch.zeros(d)"
+    )
 
 
 @misconception(task="layer_norm", advice="Start the weight with `torch.ones(d)`.")
@@ -191,7 +218,9 @@ def random_gain(source):
 @honest(task="layer_norm")
 def with_correction_zero(source):
     """The variance from `torch.var` with correction=0, and rsqrt."""
-    source = change(source, "centred.square().mean(dim=-1, keepdim=True)", "wide.var(dim=-1, keepdim=True, correction=0)")
+    source = change(
+        source, "centred.square().mean(dim=-1, keepdim=True)", "wide.var(dim=-1, keepdim=True, correction=0)"
+    )
     return change(source, "centred / torch.sqrt(variance + self.eps)", "centred * (variance + self.eps).rsqrt()")
 
 
@@ -205,7 +234,7 @@ def half_precision_as_it_comes(source):
 def mean_of_squares(source):
     """The variance as the mean square minus the square of the mean, the parameters registered by name."""
     del source
-    return '''
+    return """
 class LayerNorm(nn.Module):
     def __init__(self, d, eps=1e-5, bias=True):
         super().__init__()
@@ -218,7 +247,7 @@ class LayerNorm(nn.Module):
         variance = (x * x).mean(-1).unsqueeze(-1) - mean ** 2
         normed = (x - mean) / (variance + self.eps) ** 0.5
         return normed * self.weight if self.bias is None else torch.addcmul(self.bias, normed, self.weight)
-'''
+"""
 
 
 # -------------------------------------------------------------------------------------------- feed_forward
@@ -231,11 +260,16 @@ def feed_forward_questions(ask):
     mlp = ask.new("FeedForward", 6, 0.5, seed=0)
     mlp.to(F64)
     names = layout(mlp)
-    loaded = mlp.load_state_dict(lively({name[4:]: size for name, size in block_shapes(6).items() if name[:3] == "mlp"}, 6))
+    loaded = mlp.load_state_dict(
+        lively({name[4:]: size for name, size in block_shapes(6).items() if name[:3] == "mlp"}, 6)
+    )
     first = [
-        ask.observe("gelu", line, gradient="sum").gradients, ask.gelu(line), names,
-        layout(ask.new("FeedForward", 4, 0.0, False)), loaded.kind if isinstance(loaded, Raised) else "loaded",
-    ]  # fmt: skip
+        ask.observe("gelu", line, gradient="sum").gradients,
+        ask.gelu(line),
+        names,
+        layout(ask.new("FeedForward", 4, 0.0, False)),
+        loaded.kind if isinstance(loaded, Raised) else "loaded",
+    ]
     if isinstance(loaded, Raised):
         return first
     mlp.eval()
@@ -359,7 +393,9 @@ def with_sigmoid(source):
     """The same curve by a sigmoid, as (1 + tanh(z)) / 2 is sigmoid(2 z); F.dropout with the mode handed on."""
     source = change(source, "return 0.5 * x * (1 + torch.tanh(inner))", "return x * torch.sigmoid(2 * inner)")
     source = change(source, "self.dropout = nn.Dropout(dropout)", "self.p = dropout")
-    return change(source, "self.dropout(self.c_proj(hidden))", "F.dropout(self.c_proj(hidden), self.p, training=self.training)")
+    return change(
+        source, "self.dropout(self.c_proj(hidden))", "F.dropout(self.c_proj(hidden), self.p, training=self.training)"
+    )
 
 
 # --------------------------------------------------------------------------------------------------- block
@@ -378,16 +414,25 @@ def block_questions(ask):
     noisy = filled(ask, "Block", CONFIG | {"dropout": 0.5}, weights)[0]
     noisy.train()
     return [
-        *first, block(x), seen.value, seen.gradients, seen.parameter_gradients, block.observe(x, inputs=True).inputs_after,
-        filled(ask, "Block", CONFIG, silent)[0](x), filled(ask, "Block", BARE, lively(block_shapes(10, bias=False), 11))[0](x[..., :10]),
-        noisy.get("attn.dropout"), noisy.observe(x, seed=1).value,
-    ]  # fmt: skip
+        *first,
+        block(x),
+        seen.value,
+        seen.gradients,
+        seen.parameter_gradients,
+        block.observe(x, inputs=True).inputs_after,
+        filled(ask, "Block", CONFIG, silent)[0](x),
+        filled(ask, "Block", BARE, lively(block_shapes(10, bias=False), 11))[0](x[..., :10]),
+        noisy.get("attn.dropout"),
+        noisy.observe(x, seed=1).value,
+    ]
 
 
 ATTEND, THINK = "x = x + self.attn(self.ln_1(x))", "x = x + self.mlp(self.ln_2(x))"
 
 
-@misconception(task="block", advice="Normalise what the sub-layer reads: x + attn(ln_1(x)). Post-norm is the design of 2017.")
+@misconception(
+    task="block", advice="Normalise what the sub-layer reads: x + attn(ln_1(x)). Post-norm is the design of 2017."
+)
 def post_norm(source):
     """The norm comes after the addition (post-norm) and not before the sub-layer."""
     return change(change(source, ATTEND, "x = self.ln_1(x + self.attn(x))"), THINK, "x = self.ln_2(x + self.mlp(x))")
@@ -412,7 +457,9 @@ def first_norm_twice(source):
     return change(source, "self.ln_2(x)", "self.ln_1(x)")
 
 
-@misconception(task="block", advice="Do it in two steps: the second line reads the x to which attention has been added.")
+@misconception(
+    task="block", advice="Do it in two steps: the second line reads the x to which attention has been added."
+)
 def parallel(source):
     """Both sub-layers read the same x: the feed-forward layer does not see what attention added."""
     return change(change(source, ATTEND, "y = self.attn(self.ln_1(x))"), THINK, "x = x + y + self.mlp(self.ln_2(x))")
@@ -445,7 +492,11 @@ def no_norms(source):
 @misconception(task="block", advice="Put the norm inside: attn(ln_1(x)) and not ln_1(attn(x)).")
 def norm_of_result(source):
     """The norm is applied to what the sub-layer returns and not to what it reads."""
-    return change(change(source, "self.attn(self.ln_1(x))", "self.ln_1(self.attn(x))"), "self.mlp(self.ln_2(x))", "self.ln_2(self.mlp(x))")
+    return change(
+        change(source, "self.attn(self.ln_1(x))", "self.ln_1(self.attn(x))"),
+        "self.mlp(self.ln_2(x))",
+        "self.ln_2(self.mlp(x))",
+    )
 
 
 @misconception(task="block", advice="Attention first, then the feed-forward layer.")
@@ -463,14 +514,21 @@ def block_changes_input(source):
 @misconception(task="block", advice="Hand config.dropout to both the attention and the feed-forward layer.")
 def dropout_not_handed_on(source):
     """The dropout of the configuration is not handed on."""
-    return change(change(source, "config.n_head, config.dropout, config.bias", "config.n_head, bias=config.bias"),
-                  "FeedForward(config.d_model, config.dropout, config.bias)", "FeedForward(config.d_model, bias=config.bias)")
+    return change(
+        change(source, "config.n_head, config.dropout, config.bias", "config.n_head, bias=config.bias"),
+        "FeedForward(config.d_model, config.dropout, config.bias)",
+        "FeedForward(config.d_model, bias=config.bias)",
+    )
 
 
 @misconception(task="block", advice="Hand config.dropout to FeedForward as well.")
 def mlp_dropout_not_handed_on(source):
     """The dropout of the configuration does not reach the feed-forward layer."""
-    return change(source, "FeedForward(config.d_model, config.dropout, config.bias)", "FeedForward(config.d_model, bias=config.bias)")
+    return change(
+        source,
+        "FeedForward(config.d_model, config.dropout, config.bias)",
+        "FeedForward(config.d_model, bias=config.bias)",
+    )
 
 
 @misconception(task="block", advice="Hand config.bias to the norms, the attention and the feed-forward layer.")
@@ -483,7 +541,9 @@ def bias_not_handed_on(source):
 @misconception(task="block", advice="Name it: LayerNorm(config.d_model, bias=config.bias).")
 def bias_given_as_eps(source):
     """`LayerNorm(config.d_model, config.bias)` hands the bias over as eps, its second argument."""
-    return change(source, "LayerNorm(config.d_model, bias=config.bias)", "LayerNorm(config.d_model, config.bias)", count=2)
+    return change(
+        source, "LayerNorm(config.d_model, bias=config.bias)", "LayerNorm(config.d_model, config.bias)", count=2
+    )
 
 
 @misconception(task="block", advice="Hand config.n_head to CausalSelfAttention.")
@@ -509,19 +569,19 @@ def with_names(source):
 def made_in_another_order(source):
     """The modules are made in another order, the arguments by name, and the stream is a copy added to in place."""
     del source
-    return '''
+    return """
 class Block(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.mlp = FeedForward(d_model=config.d_model, dropout=config.dropout, bias=config.bias)
-        self.attn = CausalSelfAttention(d_model=config.d_model, n_heads=config.n_head, dropout=config.dropout, bias=config.bias)
+        self.attn = CausalSelfAttention(config.d_model, n_heads=config.n_head, bias=config.bias, dropout=config.dropout)
         self.ln_2, self.ln_1 = (LayerNorm(config.d_model, 1e-5, config.bias) for _ in range(2))
 
     def forward(self, x):
         stream = x.clone()
         stream = stream + self.attn(self.ln_1(stream))
         return stream + self.mlp(self.ln_2(stream))
-'''
+"""
 
 
 # ----------------------------------------------------------------------------------------------------- gpt
@@ -545,8 +605,14 @@ def starting_values(ask):
     start = ask.new("GPT", ask.new("GPTConfig", **LARGE), seed=0).state_dict()
     if not isinstance(start, dict):
         return [start]
-    names = ("transformer.wte.weight", "transformer.wpe.weight", "transformer.h.1.attn.c_attn.weight",
-             "transformer.h.1.attn.c_proj.weight", "transformer.h.2.mlp.c_proj.weight", "transformer.h.0.mlp.c_fc.bias")  # fmt: skip
+    names = (
+        "transformer.wte.weight",
+        "transformer.wpe.weight",
+        "transformer.h.1.attn.c_attn.weight",
+        "transformer.h.1.attn.c_proj.weight",
+        "transformer.h.2.mlp.c_proj.weight",
+        "transformer.h.0.mlp.c_fc.bias",
+    )
     return [width_of_start(start.get(name)) for name in names]
 
 
@@ -578,12 +644,21 @@ def gpt_questions(ask):
     elsewhere.to("meta")
     nowhere = torch.zeros(2, 5, dtype=torch.long, device="meta")
     return [
-        *first, model(ids), model(ids, targets), model(ids, some), seen.value, seen.parameter_gradients,
-        model(full), model(long), model(ids, targets.T.contiguous().T), noisy.observe(ids, seed=1).value,
+        *first,
+        model(ids),
+        model(ids, targets),
+        model(ids, some),
+        seen.value,
+        seen.parameter_gradients,
+        model(full),
+        model(long),
+        model(ids, targets.T.contiguous().T),
+        noisy.observe(ids, seed=1).value,
         elsewhere.observe(nowhere, strict_device=True).value,
-        ask.set(model.keep("lm_head.weight"), "requires_grad", False), model.get("transformer.wte.weight.requires_grad"),
+        ask.set(model.keep("lm_head.weight"), "requires_grad", False),
+        model.get("transformer.wte.weight.requires_grad"),
         shared_memory(ask),
-    ]  # fmt: skip
+    ]
 
 
 LOSS = "F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)"
@@ -620,7 +695,11 @@ def blocks_in_a_list(source):
     """The blocks are in a plain list, where `parameters()` and `.to()` do not find them."""
     source = change(source, '"h": nn.ModuleList([Block(config) for _ in range(config.n_layer)]),', "")
     source = change(source, "for block in self.transformer.h", "for block in self.blocks")
-    return change(source, "self.config = config\n", "self.config = config\n        self.blocks = [Block(config) for _ in range(config.n_layer)]\n")
+    return change(
+        source,
+        "self.config = config\n",
+        "self.config = config\n        self.blocks = [Block(config) for _ in range(config.n_layer)]\n",
+    )
 
 
 @misconception(task="gpt", advice="Return what lm_head gives; the loss and sampling do the softmax themselves.")
@@ -641,7 +720,10 @@ def softmax_before_loss(source):
     return change(source, "F.cross_entropy(logits.flatten(0, 1)", "F.cross_entropy(logits.softmax(-1).flatten(0, 1)")
 
 
-@misconception(task="gpt", advice="Assign the Parameter itself: self.lm_head.weight = self.transformer.wte.weight. A copy drifts apart.")
+@misconception(
+    task="gpt",
+    advice="Assign the Parameter itself: self.lm_head.weight = self.transformer.wte.weight. A copy drifts apart.",
+)
 def untied(source):
     """The head has a weight of its own: a copy, or not tied at all."""
     return change(source, TIE, "pass")
@@ -653,7 +735,10 @@ def tied_by_data(source):
     return change(source, TIE, "self.lm_head.weight.data = self.transformer.wte.weight.data")
 
 
-@misconception(task="gpt", advice="Give names that end in `c_proj.weight` the deviation 0.02 / sqrt(2 n_layer), and check that such names exist.")
+@misconception(
+    task="gpt",
+    advice="Give names ending in `c_proj.weight` the deviation 0.02 / sqrt(2 n_layer), and check that such names exist.",
+)
 def residual_not_scaled(source):
     """The residual projections start with 0.02 like all others."""
     return change(source, "std=0.02 / math.sqrt(2 * config.n_layer)", "std=0.02")
@@ -665,13 +750,18 @@ def residual_scaled_once_a_layer(source):
     return change(source, "math.sqrt(2 * config.n_layer)", "math.sqrt(config.n_layer)")
 
 
-@misconception(task="gpt", advice="Give only attention's c_proj AND the mlp's c_proj the smaller deviation: both add to the stream.")
+@misconception(
+    task="gpt",
+    advice="Give only attention's c_proj AND the mlp's c_proj the smaller deviation: both add to the stream.",
+)
 def only_attention_scaled(source):
     """Only attention's projection starts smaller; the feed-forward layer's does not."""
     return change(source, 'name.endswith("c_proj.weight")', 'name.endswith("attn.c_proj.weight")')
 
 
-@misconception(task="gpt", advice="Draw every weight with nn.init.normal_(..., std=0.02); PyTorch's embeddings start with 1.")
+@misconception(
+    task="gpt", advice="Draw every weight with nn.init.normal_(..., std=0.02); PyTorch's embeddings start with 1."
+)
 def default_start(source):
     """The weights start as PyTorch makes them."""
     return change(source, "in self.named_parameters():", "in []:")
@@ -680,7 +770,11 @@ def default_start(source):
 @misconception(task="gpt", advice="Use nn.init.normal_ and not a uniform distribution.")
 def uniform_start(source):
     """The weights start uniformly distributed and not normally."""
-    return change(source, "nn.init.normal_(parameter, mean=0.0, std=0.02)", "nn.init.uniform_(parameter, -0.02 * 3**0.5, 0.02 * 3**0.5)")
+    return change(
+        source,
+        "nn.init.normal_(parameter, mean=0.0, std=0.02)",
+        "nn.init.uniform_(parameter, -0.02 * 3**0.5, 0.02 * 3**0.5)",
+    )
 
 
 @misconception(task="gpt", advice="Set the biases of the linear layers to zero with nn.init.zeros_.")
@@ -692,10 +786,15 @@ def biases_not_zero(source):
 @misconception(task="gpt", advice="Shift nothing in here: the targets come already shifted by one.")
 def targets_shifted_again(source):
     """The targets are shifted once more, so the model learns to predict the token after the next."""
-    return change(source, LOSS, "F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)")
+    return change(
+        source, LOSS, "F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=-100)"
+    )
 
 
-@misconception(task="gpt", advice="Compare the logits with `targets`, what came next, and not with `ids`, what was there to be copied.")
+@misconception(
+    task="gpt",
+    advice="Compare the logits with `targets`, what came next, and not with `ids`, what was there to be copied.",
+)
 def judged_on_its_input(source):
     """The loss compares with the input and not with the targets: it becomes far too good."""
     return change(source, "targets.flatten(), ignore_index", "ids.flatten(), ignore_index")
@@ -749,24 +848,37 @@ def no_embedding_dropout(source):
     return change(source, "x = self.transformer.drop(x)", "pass")
 
 
-@misconception(task="gpt", advice="Raise ValueError; cropping is the business of `generate`, which knows what to leave out.")
+@misconception(
+    task="gpt", advice="Raise ValueError; cropping is the business of `generate`, which knows what to leave out."
+)
 def cropped_silently(source):
     """A text that is too long is cropped instead of refused."""
-    return change(source, 'raise ValueError(f"{T} tokens do not fit into a context of {self.config.block_size}")',
-                  "ids = ids[:, -self.config.block_size:]; T = ids.shape[1]")
+    return change(
+        source,
+        'raise ValueError(f"{T} tokens do not fit into a context of {self.config.block_size}")',
+        "ids = ids[:, -self.config.block_size:]; T = ids.shape[1]",
+    )
 
 
-@misconception(task="gpt", advice="Check T against config.block_size first, and raise ValueError with T in the message.")
+@misconception(
+    task="gpt", advice="Check T against config.block_size first, and raise ValueError with T in the message."
+)
 def length_unchecked(source):
     """The length is not checked; the look-up of a position fails instead."""
     return change(source, "if T > self.config.block_size:", "if False:")
 
 
-@misconception(task="gpt", advice="Raise ValueError: `assert` says something about your own code and can be switched off.")
+@misconception(
+    task="gpt", advice="Raise ValueError: `assert` says something about your own code and can be switched off."
+)
 def length_asserted(source):
     """The length is checked by `assert`."""
     source = change(source, "if T > self.config.block_size:", "assert T <= self.config.block_size, T")
-    return change(source, '            raise ValueError(f"{T} tokens do not fit into a context of {self.config.block_size}")\n', "")
+    return change(
+        source,
+        '            raise ValueError(f"{T} tokens do not fit into a context of {self.config.block_size}")\n',
+        "",
+    )
 
 
 @misconception(task="gpt", advice="Write torch.arange(T, device=ids.device).")
@@ -781,7 +893,9 @@ def view_of_targets(source):
     return change(source, "targets.flatten()", "targets.view(-1)")
 
 
-@misconception(task="gpt", advice="Leave the embeddings as they are; the factor sqrt(C) belongs to the Transformer of 2017.")
+@misconception(
+    task="gpt", advice="Leave the embeddings as they are; the factor sqrt(C) belongs to the Transformer of 2017."
+)
 def scaled_embeddings(source):
     """The token embeddings are multiplied by sqrt(C)."""
     return change(source, "self.transformer.wte(ids) +", "self.transformer.wte(ids) * self.config.d_model**0.5 +")
@@ -797,7 +911,7 @@ def head_with_bias(source):
 def head_first(source):
     """The head is made first, the embedding is tied to it, and the starting values come by `apply`."""
     del source
-    return '''
+    return """
 class GPT(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -836,15 +950,19 @@ class GPT(nn.Module):
         if targets is not None:
             loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1))
         return logits, loss
-'''
+"""
 
 
 @honest(task="gpt")
 def loss_by_hand(source):
     """The loss from log-probabilities, picked out and averaged over the targets that count."""
-    return change(source, f"loss = {LOSS}", '''count = targets != -100
+    return change(
+        source,
+        f"loss = {LOSS}",
+        """count = targets != -100
         picked = logits.log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-        loss = -(picked * count).sum() / count.sum()''')
+        loss = -(picked * count).sum() / count.sum()""",
+    )
 
 
 @honest(task="gpt")
@@ -876,7 +994,9 @@ def positions_not_counted(source):
     return change(source, " + config.block_size * C", "")
 
 
-@misconception(task="count_parameters", advice="With bias=False there are no biases: multiply them by int(config.bias).")
+@misconception(
+    task="count_parameters", advice="With bias=False there are no biases: multiply them by int(config.bias)."
+)
 def biases_always_counted(source):
     """The biases are counted even where there are none."""
     return change(source, "int(config.bias)", "1")
@@ -900,7 +1020,9 @@ def one_norm_counted(source):
     return change(source, "2 * norm", "norm")
 
 
-@misconception(task="count_parameters", advice="Attention has c_attn (C to 3C) and c_proj (C to C), each with its biases.")
+@misconception(
+    task="count_parameters", advice="Attention has c_attn (C to 3C) and c_proj (C to C), each with its biases."
+)
 def projection_not_counted(source):
     """Attention's output projection is not counted."""
     return change(source, "C * 3 * C + C * C + bias * (3 * C + C)", "C * 3 * C + bias * 3 * C")
@@ -909,10 +1031,15 @@ def projection_not_counted(source):
 @misconception(task="count_parameters", advice="The napkin leaves out norms and biases: count them too.")
 def napkin(source):
     """Only the matrices are counted: 12 n_layer C² and the embeddings."""
-    return change(source, "return embeddings + config.n_layer * block + norm", "return embeddings + config.n_layer * 12 * C * C")
+    return change(
+        source, "return embeddings + config.n_layer * block + norm", "return embeddings + config.n_layer * 12 * C * C"
+    )
 
 
-@misconception(task="count_parameters", advice="Without biases the norms have none either: a norm has C + int(config.bias) · C parameters.")
+@misconception(
+    task="count_parameters",
+    advice="Without biases the norms have none either: a norm has C + int(config.bias) · C parameters.",
+)
 def norm_biases_always_counted(source):
     """The biases of the norms are counted even where there are none."""
     return change(source, "norm = C + bias * C", "norm = 2 * C")
@@ -922,27 +1049,42 @@ def norm_biases_always_counted(source):
 def multiplied_out(source):
     """One formula."""
     del source
-    return '''
+    return """
 def count_parameters(config):
     C, L = config.d_model, config.n_layer
     weights = C * (config.vocab_size + config.block_size) + L * (12 * C ** 2 + 2 * C) + C
     return weights + (L * (9 * C + 2 * C) + C if config.bias else 0)
-'''
+"""
 
 
 # ------------------------------------------------------------------------------------------------ generate
 
-TABLE = torch.tensor([
-    [0.03, 0.45, 0.28, 0.16, 0.08],
-    [0.08, 0.03, 0.45, 0.28, 0.16],
-    [0.16, 0.08, 0.03, 0.45, 0.28],
-    [0.28, 0.16, 0.08, 0.03, 0.45],
-    [0.45, 0.28, 0.16, 0.08, 0.03],
-], dtype=F64).log()  # fmt: skip
+TABLE = torch.tensor(
+    [
+        [0.03, 0.45, 0.28, 0.16, 0.08],
+        [0.08, 0.03, 0.45, 0.28, 0.16],
+        [0.16, 0.08, 0.03, 0.45, 0.28],
+        [0.28, 0.16, 0.08, 0.03, 0.45],
+        [0.45, 0.28, 0.16, 0.08, 0.03],
+    ],
+    dtype=F64,
+).log()
 SETTINGS = (
-    {}, {"temperature": 0.5}, {"temperature": 2.0}, {"temperature": 0.0}, {"top_k": 1}, {"top_k": 2}, {"top_k": 3}, {"top_k": 9},
-    {"top_p": 1.0}, {"top_p": 0.6}, {"top_p": 0.3}, {"top_p": 0.85}, {"top_k": 2, "top_p": 0.6}, {"temperature": 3.0, "top_p": 0.6},
-)  # fmt: skip
+    {},
+    {"temperature": 0.5},
+    {"temperature": 2.0},
+    {"temperature": 0.0},
+    {"top_k": 1},
+    {"top_k": 2},
+    {"top_k": 3},
+    {"top_k": 9},
+    {"top_p": 1.0},
+    {"top_p": 0.6},
+    {"top_p": 0.3},
+    {"top_p": 0.85},
+    {"top_k": 2, "top_p": 0.6},
+    {"temperature": 3.0, "top_p": 0.6},
+)
 
 
 def text_table(ask, logits=TABLE, *, training=False, memory=0.6):
@@ -954,7 +1096,9 @@ def text_table(ask, logits=TABLE, *, training=False, memory=0.6):
 
 def written(ask, logits, prompt, length, **options):
     """A text from one generator; the global random state is the same each time, too, for those who use that."""
-    return ask.observe("generate", text_table(ask, logits), prompt, length, generator=ask.target.generator(1), seed=2, **options).value
+    return ask.observe(
+        "generate", text_table(ask, logits), prompt, length, generator=ask.target.generator(1), seed=2, **options
+    ).value
 
 
 @battery("generate")
@@ -963,15 +1107,27 @@ def generate_questions(ask):
     rows, long = torch.arange(5).repeat(12)[:, None], torch.arange(14).view(2, 7) % 5
     uneven = TABLE * torch.tensor([[0.3], [1.0], [3.0], [1.0], [0.5]], dtype=F64) + torch.arange(5)[:, None] * 3
     found = [written(ask, TABLE, rows, 2, **setting) for setting in SETTINGS]
-    found += [written(ask, uneven, rows, 1, top_k=2), written(ask, torch.zeros(4, 4, dtype=F64), rows.clamp(max=3), 1, top_p=0.5)]
+    found += [
+        written(ask, uneven, rows, 1, top_k=2),
+        written(ask, torch.zeros(4, 4, dtype=F64), rows.clamp(max=3), 1, top_p=0.5),
+    ]
     for training in (True, False):
         model = text_table(ask, training=training)
         found += [ask.generate(model, long, 3, temperature=0), model.get("diary"), model.get("training")]
         found += [ask.generate(model, torch.tensor([[9]]), 1, temperature=0), model.get("training")]
-    seen = ask.observe("generate", text_table(ask), rows, 2, generator=ask.target.generator(4), randomness=True, inputs=True, seed=3)
+    seen = ask.observe(
+        "generate", text_table(ask), rows, 2, generator=ask.target.generator(4), randomness=True, inputs=True, seed=3
+    )
     found += [seen.random_used, seen.inputs_after, ask.observe("generate", text_table(ask), rows, 2, seed=5).value]
-    bad = ({"temperature": -0.5}, {"top_k": 0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"temperature": 0, "top_k": -1},
-           {"temperature": 0, "top_p": 2.0})  # fmt: skip
+    bad = (
+        {"temperature": -0.5},
+        {"top_k": 0},
+        {"top_k": -1},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"temperature": 0, "top_k": -1},
+        {"temperature": 0, "top_p": 2.0},
+    )
     return found + [written(ask, TABLE, rows, 1, **options) for options in bad]
 
 
@@ -982,7 +1138,9 @@ DRAW = "next_ids = torch.multinomial(probabilities, 1, generator=generator)     
 def temperature_after_softmax(source):
     """The temperature divides the probabilities and not the logits, where it changes nothing."""
     source = change(source, "torch.float32)) / temperature", "torch.float32))")
-    return change(source, "probabilities = logits.softmax(dim=-1)", "probabilities = logits.softmax(dim=-1) / temperature")
+    return change(
+        source, "probabilities = logits.softmax(dim=-1)", "probabilities = logits.softmax(dim=-1) / temperature"
+    )
 
 
 @misconception(task="generate", advice="Divide by the temperature: below 1 makes the model bolder.")
@@ -991,7 +1149,9 @@ def temperature_multiplied(source):
     return change(source, "torch.float32)) / temperature", "torch.float32)) * temperature")
 
 
-@misconception(task="generate", advice="Divide by the temperature first: it changes how many tokens it takes to reach p.")
+@misconception(
+    task="generate", advice="Divide by the temperature first: it changes how many tokens it takes to reach p."
+)
 def temperature_last(source):
     """The temperature comes after the filters and not before them."""
     source = change(source, "torch.float32)) / temperature", "torch.float32))")
@@ -1028,26 +1188,42 @@ def masked_with_zero(source):
     return change(source, 'float("-inf")', "0.0")
 
 
-@misconception(task="generate", advice="Keep the token that reaches p: throw one away only if those before it had reached p already.")
+@misconception(
+    task="generate",
+    advice="Keep the token that reaches p: throw one away only if those before it had reached p already.",
+)
 def top_p_drops_the_last(source):
     """The token that reaches p is thrown away, and sometimes nothing is left."""
     return change(source, "ordered.cumsum(dim=-1) - ordered ", "ordered.cumsum(dim=-1) ")
 
 
-@misconception(task="generate", advice="Keep the token that reaches p: throw one away only if those before it had reached p already.")
+@misconception(
+    task="generate",
+    advice="Keep the token that reaches p: throw one away only if those before it had reached p already.",
+)
 def top_p_drops_the_last_but_keeps_one(source):
     """The token that reaches p is thrown away, unless it is the only one."""
-    return change(source, "ordered = ordered.masked_fill(before >= top_p, 0.0)",
-                  "gone = ordered.cumsum(dim=-1) >= top_p; gone[:, 0] = False; ordered = ordered.masked_fill(gone, 0.0)")
+    return change(
+        source,
+        "ordered = ordered.masked_fill(before >= top_p, 0.0)",
+        "gone = ordered.cumsum(dim=-1) >= top_p; gone[:, 0] = False; ordered = ordered.masked_fill(gone, 0.0)",
+    )
 
 
-@misconception(task="generate", advice="Compare p with the sum of the more likely tokens, without shifting it once more.")
+@misconception(
+    task="generate", advice="Compare p with the sum of the more likely tokens, without shifting it once more."
+)
 def top_p_one_too_many(source):
     """`top_p` keeps one token more than it takes to reach p."""
-    return change(source, "masked_fill(before >= top_p, 0.0)", "masked_fill(F.pad(before[:, :-1], (1, 0)) >= top_p, 0.0)")
+    return change(
+        source, "masked_fill(before >= top_p, 0.0)", "masked_fill(F.pad(before[:, :-1], (1, 0)) >= top_p, 0.0)"
+    )
 
 
-@misconception(task="generate", advice="Reaching p exactly is enough: throw away where the sum before is >= p, and not only where it is > p.")
+@misconception(
+    task="generate",
+    advice="Reaching p exactly is enough: throw away where the sum before is >= p, and not only where it is > p.",
+)
 def top_p_boundary(source):
     """A set that reaches p exactly gets one token more."""
     return change(source, "before >= top_p", "before > top_p")
@@ -1056,8 +1232,11 @@ def top_p_boundary(source):
 @misconception(task="generate", advice="Sort the probabilities, largest first, before you add them up.")
 def top_p_unsorted(source):
     """The probabilities are added up in the vocabulary's order and not from the most likely on."""
-    return change(source, "ordered, order = probabilities.sort(dim=-1, descending=True)",
-                  "ordered, order = probabilities, torch.arange(logits.shape[-1]).expand_as(probabilities)")
+    return change(
+        source,
+        "ordered, order = probabilities.sort(dim=-1, descending=True)",
+        "ordered, order = probabilities, torch.arange(logits.shape[-1]).expand_as(probabilities)",
+    )
 
 
 @misconception(task="generate", advice="Sort with descending=True.")
@@ -1066,17 +1245,27 @@ def top_p_ascending(source):
     return change(source, "descending=True", "descending=False")
 
 
-@misconception(task="generate", advice="Put the probabilities back into the vocabulary's order before you draw, with scatter.")
+@misconception(
+    task="generate", advice="Put the probabilities back into the vocabulary's order before you draw, with scatter."
+)
 def top_p_not_put_back(source):
     """The place in the sorted list is taken for the token's id."""
-    return change(source, "probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)", "probabilities = ordered")
+    return change(
+        source, "probabilities = torch.zeros_like(probabilities).scatter(-1, order, ordered)", "probabilities = ordered"
+    )
 
 
-@misconception(task="generate", advice="Draw over the vocabulary in its own order, so that one seed always means one text.")
+@misconception(
+    task="generate", advice="Draw over the vocabulary in its own order, so that one seed always means one text."
+)
 def drawn_in_sorted_order(source):
     """The token is drawn from the sorted list: rightly distributed, but another text for the same generator."""
-    return change(source, DRAW, '''ordered, order = probabilities.sort(dim=-1, descending=True)
-                    next_ids = order.gather(-1, torch.multinomial(ordered, 1, generator=generator))''')
+    return change(
+        source,
+        DRAW,
+        """ordered, order = probabilities.sort(dim=-1, descending=True)
+                    next_ids = order.gather(-1, torch.multinomial(ordered, 1, generator=generator))""",
+    )
 
 
 @misconception(task="generate", advice="Keep the most likely tokens until their SUM reaches p.")
@@ -1088,11 +1277,16 @@ def top_p_as_threshold(source):
 @misconception(task="generate", advice="top_k first; top_p then works on the probabilities of those that are left.")
 def top_p_before_top_k(source):
     """`top_p` comes before `top_k`."""
-    start, middle = source.index("                    if top_k is not None:\n"), source.index("                    if top_p is not None:\n")
+    start, middle = (
+        source.index("                    if top_k is not None:\n"),
+        source.index("                    if top_p is not None:\n"),
+    )
     end = source.index("                    next_ids = torch.multinomial")
     first, second = source[start:middle], source[middle:end]
     softmax = "                    probabilities = logits.softmax(dim=-1)                          # (B, V)\n"
-    swapped = softmax + second + "                    logits = probabilities.log()\n" + change(first, softmax, "") + softmax
+    swapped = (
+        softmax + second + "                    logits = probabilities.log()\n" + change(first, softmax, "") + softmax
+    )
     return source[:start] + swapped + source[end:]
 
 
@@ -1171,8 +1365,14 @@ def zero_refused(source):
 @misconception(task="generate", advice="Check all arguments first, whatever the temperature is.")
 def greedy_checks_nothing(source):
     """With temperature 0, `top_k` and `top_p` are not checked."""
-    source = change(source, "if top_k is not None and top_k < 1:", "if temperature != 0 and top_k is not None and top_k < 1:")
-    return change(source, "if top_p is not None and not 0 < top_p <= 1:", "if temperature != 0 and top_p is not None and not 0 < top_p <= 1:")
+    source = change(
+        source, "if top_k is not None and top_k < 1:", "if temperature != 0 and top_k is not None and top_k < 1:"
+    )
+    return change(
+        source,
+        "if top_p is not None and not 0 < top_p <= 1:",
+        "if temperature != 0 and top_p is not None and not 0 < top_p <= 1:",
+    )
 
 
 @misconception(task="generate", advice="Raise ValueError for temperature < 0, top_k < 1 and top_p outside (0, 1].")
@@ -1190,7 +1390,9 @@ def zero_taken_for_none(source):
     return change(source, "if top_p is not None", "if top_p", count=2)
 
 
-@misconception(task="generate", advice="Raise ValueError: `assert` says something about your own code and can be switched off.")
+@misconception(
+    task="generate", advice="Raise ValueError: `assert` says something about your own code and can be switched off."
+)
 def arguments_asserted(source):
     """The arguments are checked by `assert`."""
     return change(source, "raise ValueError(", "raise AssertionError(", count=3)
@@ -1223,7 +1425,9 @@ def own_seed(source):
 @misconception(task="generate", advice="Draw for each row by itself: torch.multinomial does so for a (B, V) tensor.")
 def one_draw_for_all(source):
     """All texts of the batch get the token that was drawn for the first."""
-    return change(source, DRAW, "next_ids = torch.multinomial(probabilities[:1], 1, generator=generator).expand(len(ids), 1)")
+    return change(
+        source, DRAW, "next_ids = torch.multinomial(probabilities[:1], 1, generator=generator).expand(len(ids), 1)"
+    )
 
 
 @misconception(task="generate", advice="Append max_new_tokens tokens.")
@@ -1236,7 +1440,7 @@ def one_token_short(source):
 def filters_on_logits(source):
     """Both filters write -inf into the logits; top_p by a shifted mask on the sorted probabilities."""
     del source
-    return '''
+    return """
 @torch.inference_mode()
 def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None):
     if not temperature >= 0:
@@ -1270,14 +1474,14 @@ def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None
         return ids
     finally:
         model.train(was)
-'''
+"""
 
 
 @honest(task="generate")
 def filled_in_beforehand(source):
     """The text is laid out at full length first; top_k by index, top_p from the least likely end."""
     del source
-    return '''
+    return """
 def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None):
     for name, value, fine in (
         ("temperature", temperature, temperature >= 0),
@@ -1311,7 +1515,7 @@ def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None
     finally:
         model.train(training)
     return text
-'''
+"""
 
 
 # ----------------------------------------------------------------------------------------------- load_gpt2
@@ -1344,7 +1548,9 @@ def outcome_of(ask, config, stored, wanted):
         now = after.get(name)
         arrived = isinstance(now, torch.Tensor) and now.shape == weight.shape and torch.allclose(now.float(), weight)
         stayed = isinstance(now, torch.Tensor) and torch.equal(now, before[name])
-        states.append((name, "arrived" if arrived else "stayed" if stayed else "else", str(getattr(now, "dtype", None))))
+        states.append(
+            (name, "arrived" if arrived else "stayed" if stayed else "else", str(getattr(now, "dtype", None)))
+        )
     ask.set(model.keep("lm_head.weight"), "requires_grad", False)
     said = seen.kind if isinstance(seen, Raised) else sorted(seen.inputs_after[0])
     return [said, states, model.get("transformer.wte.weight.requires_grad")]
@@ -1360,15 +1566,22 @@ def load_questions(ask):
     bare, bare_wanted = file_of(BARE)
     square, square_wanted = file_of(SQUARE)
     files = [
-        stored, plain, plain | masks, stored | {f"transformer.{key}": mask for key, mask in masks.items()}, stored | head,
+        stored,
+        plain,
+        plain | masks,
+        stored | {f"transformer.{key}": mask for key, mask in masks.items()},
+        stored | head,
         {key: weight.half() for key, weight in stored.items()},
         {key: weight for key, weight in stored.items() if "h.1.ln_2.bias" not in key},
-        stored | {"transformer.h.2.ln_1.weight": torch.ones(6)}, stored | {"transformer.ln_f.bias": torch.ones(1)},
-        stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)}, stored | {"lm_head.weight": head["lm_head.weight"] + 1},
-    ]  # fmt: skip
+        stored | {"transformer.h.2.ln_1.weight": torch.ones(6)},
+        stored | {"transformer.ln_f.bias": torch.ones(1)},
+        stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)},
+        stored | {"lm_head.weight": head["lm_head.weight"] + 1},
+    ]
     return [outcome_of(ask, SMALL, file, wanted) for file in files] + [
-        outcome_of(ask, BARE, bare, bare_wanted), outcome_of(ask, SQUARE, square, square_wanted),
-    ]  # fmt: skip
+        outcome_of(ask, BARE, bare, bare_wanted),
+        outcome_of(ask, SQUARE, square, square_wanted),
+    ]
 
 
 TURN = 'if name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")) and tensor.dim() == 2:'
@@ -1376,19 +1589,26 @@ UNKNOWN = "if name not in own or name in ready:"
 MISSING = 'if name not in ready and name != "lm_head.weight":'
 
 
-@misconception(task="load_gpt2", advice="Transpose the weights of c_attn, c_fc and both c_proj: the file has them as (in, out).")
+@misconception(
+    task="load_gpt2", advice="Transpose the weights of c_attn, c_fc and both c_proj: the file has them as (in, out)."
+)
 def not_transposed(source):
     """The weights of the linear layers are not transposed."""
     return change(source, TURN, "if False:")
 
 
-@misconception(task="load_gpt2", advice="Decide by name and not by shape: attn.c_proj.weight is square and must be transposed as well.")
+@misconception(
+    task="load_gpt2",
+    advice="Decide by name and not by shape: attn.c_proj.weight is square and must be transposed as well.",
+)
 def transposed_by_shape(source):
     """Weights are transposed only where the shapes do not fit; the square ones stay wrong."""
     return change(source, TURN, "if name in own and tensor.shape != own[name].shape and tensor.dim() == 2:")
 
 
-@misconception(task="load_gpt2", advice="Transpose only the linear layers: wte and wpe are embeddings and stay as they are.")
+@misconception(
+    task="load_gpt2", advice="Transpose only the linear layers: wte and wpe are embeddings and stay as they are."
+)
 def everything_transposed(source):
     """Embeddings are transposed as well."""
     return change(source, TURN, "if tensor.dim() == 2:")
@@ -1397,10 +1617,15 @@ def everything_transposed(source):
 @misconception(task="load_gpt2", advice="There are four: c_attn, c_fc, and a c_proj in the attention and in the mlp.")
 def projections_not_transposed(source):
     """`c_proj.weight` is forgotten among those to be transposed."""
-    return change(source, '"c_attn.weight", "c_proj.weight", "c_fc.weight"', '"c_attn.weight", "c_fc.weight", "mlp.c_proj.weight"')
+    return change(
+        source, '"c_attn.weight", "c_proj.weight", "c_fc.weight"', '"c_attn.weight", "c_fc.weight", "mlp.c_proj.weight"'
+    )
 
 
-@misconception(task="load_gpt2", advice="Take names with and without `transformer.`: removeprefix does nothing where there is none.")
+@misconception(
+    task="load_gpt2",
+    advice="Take names with and without `transformer.`: removeprefix does nothing where there is none.",
+)
 def prefix_demanded(source):
     """Names without `transformer.` are refused."""
     return change(source, 'name = "transformer." + name', "name = key")
@@ -1415,10 +1640,15 @@ def prefix_refused(source):
 @misconception(task="load_gpt2", advice="Look at every key first, and copy only when nothing can go wrong any more.")
 def half_loaded(source):
     """Tensors are copied one by one, so a fault halfway leaves the model half loaded."""
-    return change(source, "        ready[name] = tensor\n", "        ready[name] = tensor\n        own[name].copy_(tensor)\n")
+    return change(
+        source, "        ready[name] = tensor\n", "        ready[name] = tensor\n        own[name].copy_(tensor)\n"
+    )
 
 
-@misconception(task="load_gpt2", advice="Compare your own names with those that came, and raise ValueError for the first that is missing.")
+@misconception(
+    task="load_gpt2",
+    advice="Compare your own names with those that came, and raise ValueError for the first that is missing.",
+)
 def missing_ignored(source):
     """A missing key is ignored, so a part of the model stays random."""
     return change(source, MISSING, "if False:")
@@ -1427,32 +1657,53 @@ def missing_ignored(source):
 @misconception(task="load_gpt2", advice="Raise ValueError for a key that the model does not have.")
 def unknown_ignored(source):
     """An unknown key is ignored."""
-    return change(source, UNKNOWN + '\n            raise ValueError(f"unknown key, or one given twice: {key}")', UNKNOWN + "\n            continue")
+    return change(
+        source,
+        UNKNOWN + '\n            raise ValueError(f"unknown key, or one given twice: {key}")',
+        UNKNOWN + "\n            continue",
+    )
 
 
-@misconception(task="load_gpt2", advice="Skip the keys that end in `.attn.bias` and `.attn.masked_bias`: they are masks, not weights.")
+@misconception(
+    task="load_gpt2",
+    advice="Skip the keys that end in `.attn.bias` and `.attn.masked_bias`: they are masks, not weights.",
+)
 def masks_not_skipped(source):
     """`attn.bias` and `attn.masked_bias` are taken for unknown keys."""
     return change(source, r'if re.fullmatch(r"h\.\d+\.attn\.(masked_)?bias", name):', "if False:")
 
 
-@misconception(task="load_gpt2", advice="Compare with `.attn.bias`, dot included: `c_attn.bias` also ends in `attn.bias`.")
+@misconception(
+    task="load_gpt2", advice="Compare with `.attn.bias`, dot included: `c_attn.bias` also ends in `attn.bias`."
+)
 def attention_bias_skipped(source):
     """`attn.c_attn.bias` is skipped with the masks."""
-    return change(source, r're.fullmatch(r"h\.\d+\.attn\.(masked_)?bias", name)', 'name.endswith(("attn.bias", "attn.masked_bias"))')
+    return change(
+        source,
+        r're.fullmatch(r"h\.\d+\.attn\.(masked_)?bias", name)',
+        'name.endswith(("attn.bias", "attn.masked_bias"))',
+    )
 
 
-@misconception(task="load_gpt2", advice="Look whether the key is there before you use it, and raise ValueError with its name.")
+@misconception(
+    task="load_gpt2", advice="Look whether the key is there before you use it, and raise ValueError with its name."
+)
 def key_error(source):
     """An unknown key raises KeyError and not ValueError."""
     return change(source, UNKNOWN, "if name in ready:")
 
 
-@misconception(task="load_gpt2", advice="Copy into the tensors that are there, with copy_: a new Parameter unties the head.")
+@misconception(
+    task="load_gpt2", advice="Copy into the tensors that are there, with copy_: a new Parameter unties the head."
+)
 def unties_the_head(source):
     """Loading puts new Parameters into the model, and the head is no longer tied."""
-    return change(source, "own[name].copy_(tensor)",
-                  'owner = model.get_submodule(name.rpartition(".")[0])\n            setattr(owner, name.rpartition(".")[2], nn.Parameter(tensor.clone()))')
+    return change(
+        source,
+        "own[name].copy_(tensor)",
+        'owner, _, last = name.rpartition(".")\n'
+        "            setattr(model.get_submodule(owner), last, nn.Parameter(tensor.clone()))",
+    )
 
 
 @misconception(task="load_gpt2", advice="`lm_head.weight` may be missing: it is wte's.")
@@ -1461,7 +1712,9 @@ def head_demanded(source):
     return change(source, MISSING, "if name not in ready and (name != 'lm_head.weight' or head is None):")
 
 
-@misconception(task="load_gpt2", advice="`lm_head.weight` may be there, and is not called `transformer.lm_head.weight`.")
+@misconception(
+    task="load_gpt2", advice="`lm_head.weight` may be there, and is not called `transformer.lm_head.weight`."
+)
 def head_refused(source):
     """A file with `lm_head.weight` is refused."""
     return change(source, 'if name != "lm_head.weight":\n            name', "if True:\n            name")
@@ -1479,18 +1732,26 @@ def shapes_not_compared(source):
     return change(source, "if tensor.shape != own[name].shape:", "if False:")
 
 
-@misconception(task="load_gpt2", advice="Leave the dictionary that was handed to you as it is: `continue` instead of `del` or `pop`.")
+@misconception(
+    task="load_gpt2",
+    advice="Leave the dictionary that was handed to you as it is: `continue` instead of `del` or `pop`.",
+)
 def file_changed(source):
     """Keys are removed from the caller's dictionary."""
-    return change(source, "    own = model.state_dict() ", '    for key in [key for key in weights if key.endswith((".attn.bias", ".attn.masked_bias", "lm_head.weight"))]:\n'
-                  "        del weights[key]\n    own = model.state_dict() ")
+    return change(
+        source,
+        "    own = model.state_dict() ",
+        '    extra = (".attn.bias", ".attn.masked_bias", "lm_head.weight")\n'
+        "    for key in [key for key in weights if key.endswith(extra)]:\n"
+        "        del weights[key]\n    own = model.state_dict() ",
+    )
 
 
 @honest(task="load_gpt2")
 def by_load_state_dict(source):
     """A dictionary in our own names and layout, compared as sets, then handed to load_state_dict."""
     del source
-    return '''
+    return """
 def load_gpt2(model, weights):
     turned = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
     mine = {name: tensor.shape for name, tensor in model.state_dict().items()}
@@ -1509,16 +1770,16 @@ def load_gpt2(model, weights):
     if not torch.equal(theirs["lm_head.weight"], theirs["transformer.wte.weight"]):
         raise ValueError("lm_head.weight is not wte.weight")
     model.load_state_dict(theirs)
-'''
+"""
 
 
 @honest(task="load_gpt2")
 def from_the_models_side(source):
     """Goes through the model's own parameters and looks for each in the file."""
     del source
-    return '''
+    return """
 def load_gpt2(model, weights):
-    file = {key.replace("transformer.", "", 1) if key.startswith("transformer.") else key: value for key, value in weights.items()}
+    file = {re.sub(r"^transformer\\.", "", key): value for key, value in weights.items()}
     pairs = []
     for name, parameter in model.named_parameters():
         if name == "lm_head.weight":
@@ -1540,4 +1801,4 @@ def load_gpt2(model, weights):
             raise ValueError("unknown: " + key)
     for parameter, value in pairs:
         parameter.data.copy_(value)
-'''
+"""

@@ -293,7 +293,8 @@ print("layer_norm: the visible checks pass.")
 def draw_layer_norm():
     """Three tokens of 24 channels before and after LayerNorm."""
     generator = torch.Generator().manual_seed(1)
-    stream = torch.randn(3, 24, generator=generator) * torch.tensor([[0.2], [2.0], [20.0]]) + torch.tensor([[0.0], [3.0], [-15.0]])
+    size, place = torch.tensor([[0.2], [2.0], [20.0]]), torch.tensor([[0.0], [3.0], [-15.0]])
+    stream = torch.randn(3, 24, generator=generator) * size + place
     with torch.no_grad():
         normed = LayerNorm(24)(stream)
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 3), sharex=True)
@@ -526,7 +527,7 @@ with torch.no_grad():
         layer.weight.zero_()
         layer.bias.zero_()
 assert torch.allclose(quiet(x), x), \
-    "With both sub-layers silent, the block must return x itself. Is something added, normalised or left out on the stream?"
+    "With both sub-layers silent, the block must return x itself. Is something added or normalised on the stream?"
 
 only_attention = deepcopy(block)
 with torch.no_grad():
@@ -681,7 +682,8 @@ config = GPTConfig(vocab_size=64, block_size=16, n_layer=3, n_head=4, d_model=32
 model = GPT(config)
 assert model.config is config, "Keep the configuration as self.config."
 names = [name for name, _ in model.transformer.named_children()]
-assert sorted(names) == ["drop", "h", "ln_f", "wpe", "wte"], f"transformer has wte, wpe, drop, h, ln_f; yours has {names}."
+assert sorted(names) == ["drop", "h", "ln_f", "wpe", "wte"], \
+    f"transformer has wte, wpe, drop, h, ln_f; yours has {names}."
 assert len(model.transformer.h) == 3, "transformer.h is a ModuleList with n_layer blocks."
 
 ids = torch.arange(2 * 16).view(2, 16)
@@ -691,7 +693,8 @@ assert loss is None, "Without targets the loss is None."
 
 assert model.lm_head.weight is model.transformer.wte.weight, \
     "lm_head.weight and wte.weight must be one and the same Parameter, not two equal ones."
-assert abs(model.transformer.h[0].attn.c_attn.weight.std() - 0.02) < 0.002, "Weights start with standard deviation 0.02."
+assert abs(model.transformer.h[0].attn.c_attn.weight.std() - 0.02) < 0.002, \
+    "Weights start with standard deviation 0.02."
 assert abs(model.transformer.h[1].mlp.c_proj.weight.std() - 0.02 / math.sqrt(6)) < 0.001, \
     "Each c_proj.weight starts with 0.02 / sqrt(2 * n_layer), here 0.00816. Do you look for the right name?"
 assert model.transformer.h[2].mlp.c_fc.bias.abs().max() == 0, "Biases start at 0."
@@ -701,7 +704,7 @@ targets = (ids + 1).clone()
 _, loss = model(ids, targets)
 assert loss.shape == (), "The loss is one number: the mean over all positions."
 assert abs(loss.item() - math.log(64)) < 0.15, \
-    f"A fresh model should be at ln 64 = 4.16; yours is at {loss.item():.2f}. Starting values? Logits, or probabilities?"
+    f"A fresh model should be at ln 64 = 4.16; yours is at {loss.item():.2f}. Starting values? Really logits?"
 targets[:, 8:] = -100
 assert torch.allclose(model(ids, targets)[1], model(ids[:, :8], ids[:, :8] + 1)[1], atol=1e-5), \
     "Targets of -100 do not count, neither in the sum nor in the number it is divided by."
@@ -737,7 +740,8 @@ def draw_influence():
             moved[:, changed] = (model(other)[0][0] - plain).norm(dim=-1)
     figure, axes = plt.subplots(figsize=(5, 4.2))
     image = axes.imshow(moved.clamp(min=1e-4).log10(), cmap="Blues")
-    axes.set(xlabel="token that is changed", ylabel="position whose logits we watch", title="nothing above the diagonal")
+    axes.set(xlabel="token that is changed", ylabel="position whose logits we watch")
+    axes.set_title("nothing above the diagonal")
     figure.colorbar(image, label="how far they move (log10)")
     plt.show()
 
@@ -848,7 +852,8 @@ assert isinstance(counted, int), "The number of parameters is an int."
 assert counted != 163_037_184, "You counted the tied head twice."
 assert counted == 124_439_808, f"GPT-2 small has 124,439,808 parameters; you count {counted:,}."
 small = GPTConfig(vocab_size=11, block_size=5, n_layer=2, n_head=1, d_model=3, bias=False)
-assert count_parameters(small) == 33 + 15 + 2 * (2 * 3 + 12 * 9) + 3, "Without bias: 12 C*C and two norms of C in each block."
+assert count_parameters(small) == 33 + 15 + 2 * (2 * 3 + 12 * 9) + 3, \
+    "Without bias: 12 C*C and two norms of C in each block."
 print("count_parameters: the visible checks pass.")
 
 # %% [markdown]
@@ -1064,22 +1069,28 @@ start = torch.tensor([[0], [2]])
 def followers(**options):
     """Which tokens can follow token 0? Draws 400 times."""
     dice = torch.Generator().manual_seed(0)
-    return sorted(set(generate(circle, torch.zeros(400, 1, dtype=torch.long), 1, generator=dice, **options)[:, 1].tolist()))
+    drawn = generate(circle, torch.zeros(400, 1, dtype=torch.long), 1, generator=dice, **options)
+    return sorted(set(drawn[:, 1].tolist()))
 
 
 greedy = generate(circle, start, 5, temperature=0)
-assert greedy.shape == (2, 6), f"(2, 1) and 5 new tokens make (2, 6); yours is {tuple(greedy.shape)}. Is the prompt in it?"
+assert greedy.shape == (2, 6), \
+    f"(2, 1) and 5 new tokens make (2, 6); yours is {tuple(greedy.shape)}. Is the prompt in it?"
 assert greedy.tolist() == [[0, 1, 2, 3, 0, 1], [2, 3, 0, 1, 2, 3]], \
     f"Greedy follows the circle; yours went {greedy.tolist()}. Last position? Eval mode?"
-assert max(line[0] for line in circle.diary) == 3, "Show the model all of the text that fits, not only the newest token."
-assert generate(circle, torch.tensor([[0, 0, 0, 0, 3]]), 1, temperature=0)[0, -1] == 0, "A long prompt keeps its last tokens."
+assert max(line[0] for line in circle.diary) == 3, \
+    "Show the model all of the text that fits, not only the newest token."
+assert generate(circle, torch.tensor([[0, 0, 0, 0, 3]]), 1, temperature=0)[0, -1] == 0, \
+    "Of a prompt that is too long, the last tokens count."
 assert start.tolist() == [[0], [2]], "The caller's ids must not change."
 assert followers() == [0, 1, 2, 3], "With temperature 1 and no filter, every token can follow."
-assert followers(top_k=1) == [1] and followers(top_k=2) == [1, 2] and followers(top_k=9) == [0, 1, 2, 3], \
-    f"top_k=1, 2, 9 leave 1, 2 and all 4 tokens; yours: {followers(top_k=1)}, {followers(top_k=2)}, {followers(top_k=9)}."
+assert followers(top_k=1) == [1], f"top_k=1 leaves only the most likely token, 1; yours leaves {followers(top_k=1)}."
+assert followers(top_k=2) == [1, 2], f"top_k=2 leaves two tokens, 1 and 2; yours leaves {followers(top_k=2)}."
+assert followers(top_k=9) == [0, 1, 2, 3], "With top_k=9 and four tokens, all can follow."
 assert followers(top_p=0.4) == [1], f"0.5 reaches 0.4, so one token stays; yours keeps {followers(top_p=0.4)}."
 assert followers(top_p=0.7) == [1, 2], f"0.5 + 0.3 reaches 0.7, so two stay; yours keeps {followers(top_p=0.7)}."
-assert followers(top_k=2, top_p=0.6) == [1], "top_k first: of the two that stay, the first has 0.625, and that reaches 0.6."
+assert followers(top_k=2, top_p=0.6) == [1], \
+    "top_k first: of the two that stay, the first has 0.625, and that reaches 0.6."
 one, two = (generate(circle, start, 8, generator=torch.Generator().manual_seed(5)) for _ in range(2))
 assert torch.equal(one, two), "The same generator, the same text. Do you hand it to torch.multinomial?"
 assert not any(line[1] for line in circle.diary), "The model ran in training mode."
@@ -1248,7 +1259,8 @@ def refused(weights, key):
         assert key in str(error), f"The message should name {key}; it says: {error}"
     else:
         return False
-    assert all(torch.equal(before[name], now) for name, now in target.state_dict().items()), "The model was half loaded."
+    for name, now in target.state_dict().items():
+        assert torch.equal(before[name], now), f"The file was refused, but {name} had already changed."
     return True
 
 
@@ -1256,7 +1268,8 @@ good = as_hugging_face(source, "")
 assert refused({key: good[key] for key in good if key != "ln_f.weight"}, "ln_f.weight"), "A missing key is an error."
 assert refused(good | {"h.2.ln_1.weight": torch.ones(6)}, "h.2.ln_1.weight"), "An unknown key is an error."
 assert refused(good | {"ln_f.bias": torch.ones(7)}, "ln_f.bias"), "A wrong shape is an error."
-assert refused(good | {"lm_head.weight": torch.zeros(11, 6)}, "lm_head.weight"), "A head that differs from wte is an error."
+assert refused(good | {"lm_head.weight": torch.zeros(11, 6)}, "lm_head.weight"), \
+    "A head that differs from wte is an error."
 print("load_gpt2: the visible checks pass.")
 
 # %% [markdown]
@@ -1359,6 +1372,6 @@ write_side_by_side()
 # however deep the model. Without it, the part of the stream that the blocks wrote would be `√96 ≈ 9.8` times as wide as one addition in a 48-layer model and `√24 ≈ 4.9` times in a 12-layer one: twice as wide for four times the
 # depth. The embeddings would drown in it, and the last blocks, whose additions are small in comparison, would hardly matter at first.
 #
-# **(b)** After `To be, or not to b` nearly all probability is on one letter. `top_k=10` keeps nine others, all wrong, and picks one of them now and then; over a long text these slips add up. `top_p=0.9` keeps the one letter. At the
+# **(b)** After `ROMEO` nearly all probability is on the colon. `top_k=10` keeps nine other characters, all wrong, and picks one of them now and then; over a long text these slips add up. `top_p=0.9` keeps the colon alone. At the
 # beginning of a sentence hundreds of words are about equally good. `top_k=10` throws away almost all of them, and the text becomes monotonous; `top_p=0.9` keeps as many as it takes to reach nine tenths, so the set grows with the
 # model's doubt. (Full marks for any two distributions, one peaked and one flat, with what each filter keeps.)

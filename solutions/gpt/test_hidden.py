@@ -1,9 +1,10 @@
 """Hidden tests of `gpt`: from LayerNorm to a model that writes.
 
-Most compare with the reference under the same weights, loaded strictly by name. The weights are *lively*: of order one and
-not of order 0.02, so that a small mistake moves the result by much more than rounding does. Everything that can be is in float64.
+Most compare with the reference under the same weights, loaded strictly by name. The weights are *lively*, of order one
+and not of order 0.02, so that a small mistake moves the result by much more than rounding does. Most is in float64.
 """
 
+import contextlib
 import math
 
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from autograder.compare import assert_close, assert_equal, assert_refuses, fail, require
-from autograder.errors import CheckFailed
+from autograder.errors import CheckFailed, StudentError
 from autograder.strategies import SEEDS, strided, tensors, values
 from autograder.suite import task
 
@@ -20,7 +21,8 @@ F64, BF16 = torch.float64, torch.bfloat16
 
 NOT_ALLOWED = {
     "layer_norm": (
-        "layer_norm", "native_layer_norm", "LayerNorm", "rms_norm", "RMSNorm", "batch_norm", "native_batch_norm", "BatchNorm*",
+        "layer_norm", "native_layer_norm", "LayerNorm", "rms_norm", "RMSNorm", "batch_norm", "native_batch_norm",
+        "BatchNorm*",
         "SyncBatchNorm", "LazyBatchNorm*", "instance_norm", "InstanceNorm*", "LazyInstanceNorm*", "group_norm",
         "native_group_norm", "GroupNorm",
     ),
@@ -54,7 +56,9 @@ def gpt_shapes(config):
     sizes = {"transformer.wte.weight": (config["vocab_size"], C), "transformer.wpe.weight": (config["block_size"], C)}
     for layer in range(config["n_layer"]):
         sizes |= {f"transformer.h.{layer}.{name}": size for name, size in block_shapes(C, bias).items()}
-    sizes |= {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)} if bias else {"transformer.ln_f.weight": (C,)}
+    sizes |= (
+        {"transformer.ln_f.weight": (C,), "transformer.ln_f.bias": (C,)} if bias else {"transformer.ln_f.weight": (C,)}
+    )
     return sizes | {"lm_head.weight": (config["vocab_size"], C)}
 
 
@@ -71,14 +75,26 @@ def lively(sizes, seed, scale=0.5):
 
 def silenced(weights, *parts):
     """The weights with these sub-layers' last linear layer at zero."""
-    return {name: torch.zeros_like(w) if any(f"{part}.c_proj" in name for part in parts) else w for name, w in weights.items()}
+    return {
+        name: torch.zeros_like(w) if any(f"{part}.c_proj" in name for part in parts) else w
+        for name, w in weights.items()
+    }
+
+
+def load(module, weights):
+    """Load the weights strictly by name; where that fails, say which name or shape is wrong."""
+    try:
+        module.load_state_dict(weights)
+    except StudentError:
+        names_are(module, {name: tuple(weight.shape) for name, weight in weights.items()})
+        raise
 
 
 def built(side, name, config, weights, dtype=F64):
     """A module of the notebook that is made of a configuration, in eval mode, with these weights."""
     module = side.new(name, side.new("GPTConfig", **config))
     module.to(dtype)
-    module.load_state_dict(weights)
+    load(module, weights)
     module.eval()
     return module
 
@@ -137,7 +153,7 @@ def norm_of(side, weight, bias, eps=1e-5, dtype=F64):
     """A LayerNorm with this weight and bias."""
     norm = side.new("LayerNorm", weight.shape[0], eps)
     norm.to(dtype)
-    norm.load_state_dict({"weight": weight, "bias": bias})
+    load(norm, {"weight": weight, "bias": bias})
     return norm
 
 
@@ -155,7 +171,9 @@ def test_layer_norm_centres(student, x, seed):
     x = x[0] + values(seed, *x[0].shape) / 7
     centred = x - x.mean(-1, keepdim=True)
     y = fresh_norm(student, x.shape[-1])(x)
-    assert_close(y.mean(-1) if isinstance(y, torch.Tensor) else y, torch.zeros(x.shape[:-1], dtype=F64), what="the mean")
+    assert_close(
+        y.mean(-1) if isinstance(y, torch.Tensor) else y, torch.zeros(x.shape[:-1], dtype=F64), what="the mean"
+    )
     likeness = F.cosine_similarity(y, centred, dim=-1) if y.shape == x.shape else y
     assert_close(likeness, torch.ones(x.shape[:-1], dtype=F64), what="the direction of a token's vector")
 
@@ -164,7 +182,7 @@ def test_layer_norm_centres(student, x, seed):
 @given(tensors("TC", bounds=WIDE))
 def test_layer_norm_fresh(student, reference, x):
     """A new LayerNorm brings each token to variance 1, the variance being divided by C."""
-    x, = x
+    (x,) = x
     y = fresh_norm(student, x.shape[-1])(x)
     assert_close(y, F.layer_norm(x, x.shape[-1:]))
     assert_close(y, fresh_norm(reference, x.shape[-1])(x))
@@ -208,8 +226,12 @@ def test_layer_norm_without_bias(student):
     names_are(norm, {"weight": (5,)})
     norm.to(F64)
     weight, x = values(1, 5), values(2, 3, 5)
-    norm.load_state_dict({"weight": weight})
-    assert_close(norm(x), F.layer_norm(x, (5,), weight))
+    load(norm, {"weight": weight})
+    assert_close(
+        norm(x),
+        norm_of(student, weight, torch.zeros(5, dtype=F64))(x),
+        what="the result without a bias, compared with a bias of 0,",
+    )
 
 
 @task("layer_norm", weight=2, examples=6)
@@ -257,21 +279,23 @@ def feed_forward(side, weights, dropout=0.0, dtype=F64, bias=True):
     """A FeedForward of width 6 with these weights, in eval mode."""
     mlp = side.new("FeedForward", 6, dropout, bias)
     mlp.to(dtype)
-    mlp.load_state_dict(weights)
+    load(mlp, weights)
     mlp.eval()
     return mlp
 
 
 def mlp_shapes(width=6, bias=True):
     """The parameters of a FeedForward."""
-    return {name.removeprefix("mlp."): size for name, size in block_shapes(width, bias).items() if name.startswith("mlp.")}
+    return {
+        name.removeprefix("mlp."): size for name, size in block_shapes(width, bias).items() if name.startswith("mlp.")
+    }
 
 
 @task("feed_forward", weight=3, examples=10)
 @given(tensors("TC", scale=5.0))
 def test_gelu_values(student, reference, x):
     """`gelu` is GPT-2's form with tanh, at every number."""
-    x, = x
+    (x,) = x
     y = student.gelu(x)
     assert_close(y, F.gelu(x, approximate="tanh"))
     assert_close(y, reference.gelu(x))
@@ -302,7 +326,9 @@ def test_feed_forward_wiring(student):
     weights = lively(mlp_shapes(), 11)
     weights["c_fc.bias"] = weights["c_fc.bias"] + 40
     x = values(12, 3, 2, 6)
-    expected = F.linear(F.linear(x, weights["c_fc.weight"], weights["c_fc.bias"]), weights["c_proj.weight"], weights["c_proj.bias"])
+    expected = F.linear(
+        F.linear(x, weights["c_fc.weight"], weights["c_fc.bias"]), weights["c_proj.weight"], weights["c_proj.bias"]
+    )
     assert_close(feed_forward(student, weights)(x), expected)
 
 
@@ -310,7 +336,7 @@ def test_feed_forward_wiring(student):
 @given(tensors("TC", bounds={"C": (6, 6)}), SEEDS)
 def test_feed_forward_values(student, reference, x, seed):
     """The result is `c_proj` of gelu of `c_fc` of the input."""
-    x, = x
+    (x,) = x
     weights = lively(mlp_shapes(), seed)
     y = feed_forward(student, weights)(x)
     expected = feed_forward(reference, weights)(x)
@@ -458,7 +484,10 @@ def test_block_dropout(student):
     block.train()
     got = block.observe(x, seed=1).value - x
     share = (got.abs() < 1e-9).double().mean().item()
-    require(0.3 < share < 0.7, f"With dropout 0.5, `mlp` adds nothing at about half of the places in training; yours: {share:.0%}.")
+    require(
+        0.3 < share < 0.7,
+        f"With dropout 0.5, `mlp` adds nothing at about half of the places in training; yours: {share:.0%}.",
+    )
     assert_close(torch.where(got.abs() < 1e-9, 2 * added, got), 2 * added, what="what `mlp` adds in training")
 
 
@@ -504,7 +533,9 @@ def test_gpt_silent_blocks(student, reference, seed, length):
     weights = silenced(lively(gpt_shapes(CONFIG), seed), "attn", "mlp")
     ids = token_ids(seed, CONFIG, 2, length)
     assert_close(
-        logits_of(built(student, "GPT", CONFIG, weights), ids), built(reference, "GPT", CONFIG, weights)(ids)[0], what="the logits"
+        logits_of(built(student, "GPT", CONFIG, weights), ids),
+        built(reference, "GPT", CONFIG, weights)(ids)[0],
+        what="the logits",
     )
 
 
@@ -527,12 +558,18 @@ def test_gpt_loss_of_ignorance(student):
 
 
 @task("gpt", weight=3, examples=8)
-@given(SEEDS, st.sampled_from([(1, 1), (3, 5), (2, 7)]), st.integers(0, 3))
+@given(SEEDS, st.sampled_from([(1, 3), (3, 5), (2, 7)]), st.integers(0, 3))
 def test_gpt_loss(student, reference, seed, size, ignored):
     """The loss is the mean cross entropy over the targets that count, at the position where they stand."""
-    weights, ids, targets = lively(gpt_shapes(CONFIG), seed), token_ids(seed, CONFIG, *size), token_ids(seed + 1, CONFIG, *size)
+    weights, ids, targets = (
+        lively(gpt_shapes(CONFIG), seed),
+        token_ids(seed, CONFIG, *size),
+        token_ids(seed + 1, CONFIG, *size),
+    )
     if ignored and targets.numel() > ignored:
-        targets.view(-1)[torch.randperm(targets.numel(), generator=torch.Generator().manual_seed(seed))[:ignored]] = -100
+        targets.view(-1)[
+            torch.randperm(targets.numel(), generator=torch.Generator().manual_seed(seed))[:ignored]
+        ] = -100
     answer = built(student, "GPT", CONFIG, weights)(ids, targets)
     require(isinstance(answer, tuple) and len(answer) == 2, "The model must return two things: (logits, loss).")
     logits, loss = answer
@@ -579,7 +616,7 @@ def test_gpt_stays_tied(student):
     model.to(F64)
     is_tied(student, model, "After .to(float64)")
     weights = lively(gpt_shapes(CONFIG), 31)
-    model.load_state_dict(weights)
+    load(model, weights)
     is_tied(student, model, "After load_state_dict")
     assert_close(model.get("lm_head.weight"), weights["transformer.wte.weight"], what="`lm_head.weight` after loading")
     is_tied(student, student.keep("deepcopy", model), "After deepcopy")
@@ -599,7 +636,10 @@ def has_deviation(weight, expected, what):
         f"{what} starts with the wrong standard deviation: {deviation:.4f} measured over {n} numbers.",
     )
     require(abs(mean) < 6 * expected / math.sqrt(n), f"{what} does not start with mean 0: {mean:.5f}.")
-    require(weight.abs().max().item() > 2.2 * expected, f"{what} does not start normally distributed: the tails are missing.")
+    require(
+        weight.abs().max().item() > 2.2 * expected,
+        f"{what} does not start normally distributed: the tails are missing.",
+    )
 
 
 @task("gpt", weight=2)
@@ -632,7 +672,9 @@ def test_gpt_initial_biases_and_loss(student):
             assert_equal(start[name], torch.ones(size), what=f"`{name}` at the start")
     model.eval()
     loss = model(token_ids(1, LARGE, 4, 60), token_ids(2, LARGE, 4, 60))[1]
-    require(isinstance(loss, torch.Tensor) and loss.numel() == 1, "With targets, the second thing returned is the loss.")
+    require(
+        isinstance(loss, torch.Tensor) and loss.numel() == 1, "With targets, the second thing returned is the loss."
+    )
     require(
         abs(loss.item() / math.log(211) - 1) < 0.02,
         f"A new model over 211 tokens must have a loss near ln 211 = 5.35; yours has {loss.item():.3f}.",
@@ -643,7 +685,10 @@ def test_gpt_initial_biases_and_loss(student):
 def test_gpt_context(student):
     """A text as long as the context is welcome; a longer one raises ValueError with its length."""
     model = built(student, "GPT", CONFIG, lively(gpt_shapes(CONFIG), 32))
-    require(tuple(logits_of(model, token_ids(3, CONFIG, 1, 7)).shape) == (1, 7, 13), "A text that fills the context must work.")
+    require(
+        tuple(logits_of(model, token_ids(3, CONFIG, 1, 7)).shape) == (1, 7, 13),
+        "A text that fills the context must work.",
+    )
     assert_refuses(model, token_ids(3, CONFIG, 1, 8), shows="8")
     assert_refuses(model, token_ids(3, CONFIG, 2, 11), token_ids(4, CONFIG, 2, 11), shows="11")
 
@@ -665,7 +710,9 @@ def test_gpt_independence(student):
     other = torch.cat([ids[:, :4], (ids[:, 4:] + 1) % 13], dim=1)
     assert_close(logits_of(model, other)[:, :4], logits[:, :4], what="the past, after the future changed,")
     for length in (1, 3):
-        assert_close(logits_of(model, ids[:, :length]), logits[:, :length], what="a prefix, compared with the whole text,")
+        assert_close(
+            logits_of(model, ids[:, :length]), logits[:, :length], what="a prefix, compared with the whole text,"
+        )
     assert_close(logits_of(model, ids[1:2]), logits[1:2], what="a text by itself, compared with the same in a batch,")
 
 
@@ -708,10 +755,20 @@ def test_gpt_manners(student, reference):
     plain = model.observe(ids, targets, inputs=True, randomness=True)
     assert_equal(plain.inputs_after, [ids, targets], what="the ids and targets after the call")
     require(not plain.random_used, "The global random state changed.")
-    assert_close(model(strided(ids), strided(targets)), plain.value, what="the answer for ids and targets that are not contiguous")
+    assert_close(
+        model(strided(ids), strided(targets)),
+        plain.value,
+        what="the answer for ids and targets that are not contiguous",
+    )
     calm = {name: weight * (1 if "ln_" in name else 0.4) for name, weight in weights.items()}
     half = logits_of(built(student, "GPT", CONFIG, calm, BF16), ids)
-    assert_close(half, logits_of(built(reference, "GPT", CONFIG, calm, BF16), ids), rtol=0.1, atol=0.15, what="the logits in bfloat16")
+    assert_close(
+        half,
+        logits_of(built(reference, "GPT", CONFIG, calm, BF16), ids),
+        rtol=0.1,
+        atol=0.15,
+        what="the logits in bfloat16",
+    )
 
 
 # ---------------------------------------------------------------------------------------- count_parameters
@@ -731,7 +788,9 @@ def added_up(config):
 @given(st.integers(1, 99), st.integers(1, 50), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9))
 def test_count_without_bias(student, vocabulary, context, layers, heads, width):
     """Without biases: embeddings, four matrices a layer, and the weights of the norms, the tied head counted once."""
-    config = dict(vocab_size=vocabulary, block_size=context, n_layer=layers, n_head=heads, d_model=heads * width, bias=False)
+    config = dict(
+        vocab_size=vocabulary, block_size=context, n_layer=layers, n_head=heads, d_model=heads * width, bias=False
+    )
     assert_equal(counted(student, **config), added_up(config), what="the number of parameters")
 
 
@@ -773,7 +832,7 @@ CIRCLE = torch.tensor([
 ], dtype=F64).log()  # fmt: skip
 
 
-def table(side, logits=CIRCLE, block_size=3, memory=0.0, *, training=False):
+def table(side, logits=CIRCLE, block_size=9, memory=0.0, *, training=False):
     """A model whose answers stand in a table."""
     model = side.new("TableModel", logits, block_size, memory)
     (model.train if training else model.eval)()
@@ -804,8 +863,8 @@ def stay(student, expected, why, **more):
 def test_generate_greedy(student, reference, seed, n):
     """With temperature 0 the most likely token is appended, each time, after the prompt."""
     prompt = torch.randint(5, (3, 2), generator=torch.Generator().manual_seed(seed))
-    mine = student.generate(table(student, block_size=9), prompt, n, temperature=0)
-    assert_equal(mine, reference.generate(table(reference, block_size=9), prompt, n, temperature=0), what="the greedy text")
+    mine = student.generate(table(student), prompt, n, temperature=0)
+    assert_equal(mine, reference.generate(table(reference), prompt, n, temperature=0), what="the greedy text")
 
 
 @task("generate", weight=2, examples=6)
@@ -836,10 +895,17 @@ def test_generate_global_dice(student, reference):
     """Without a generator the global random state is used; with one, or greedily, it is left alone."""
     prompt = torch.arange(5).repeat(6)[:, None]
     mine = student.observe("generate", table(student), prompt, 3, seed=11).value
-    assert_equal(mine, reference.observe("generate", table(reference), prompt, 3, seed=11).value, what="the text for this global seed")
+    assert_equal(
+        mine,
+        reference.observe("generate", table(reference), prompt, 3, seed=11).value,
+        what="the text for this global seed",
+    )
     for options in ({"generator": student.generator(3)}, {"temperature": 0.0}):
         outcome = student.observe("generate", table(student), prompt, 3, randomness=True, **options)
-        require(not outcome.random_used, "The global random state changed, though a generator was given or nothing was to be drawn.")
+        require(
+            not outcome.random_used,
+            "The global random state changed, though a generator was given or nothing was to be drawn.",
+        )
 
 
 @task("generate", weight=2)
@@ -855,7 +921,9 @@ def test_generate_top_k(student):
 @task("generate", weight=1)
 def test_generate_top_k_by_row(student, reference):
     """Each text of the batch has a threshold of its own."""
-    logits = CIRCLE * torch.tensor([[0.2], [1.0], [3.0], [1.0], [0.5]]) + torch.tensor([[0.0], [5.0], [-5.0], [2.0], [9.0]])
+    logits = CIRCLE * torch.tensor([[0.2], [1.0], [3.0], [1.0], [0.5]]) + torch.tensor(
+        [[0.0], [5.0], [-5.0], [2.0], [9.0]]
+    )
     prompt = torch.arange(5).repeat(9)[:, None]
     for options in ({"top_k": 2}, {"top_p": 0.6}):
         mine = student.generate(table(student, logits), prompt, 2, generator=student.generator(2), **options)
@@ -896,13 +964,15 @@ def test_generate_order(student):
 
 
 @task("generate", weight=2, examples=6)
-@given(SEEDS, st.sampled_from([0.6, 1.0, 1.7]), st.sampled_from([None, 2, 3, 4]), st.sampled_from([None, 0.35, 0.7, 0.93]))
+@given(
+    SEEDS, st.sampled_from([0.6, 1.0, 1.7]), st.sampled_from([None, 2, 3, 4]), st.sampled_from([None, 0.35, 0.7, 0.93])
+)
 def test_generate_everything(student, reference, seed, temperature, top_k, top_p):
     """All options together give the reference's text, for the same generator, in every row."""
     logits, prompt = random_table(seed), torch.randint(5, (9, 5), generator=torch.Generator().manual_seed(seed))
     texts = [
         side.generate(
-            table(side, logits, memory=0.4), prompt, 4, temperature=temperature, top_k=top_k, top_p=top_p,
+            table(side, logits, block_size=3, memory=0.4), prompt, 4, temperature=temperature, top_k=top_k, top_p=top_p,
             generator=side.generator(seed),
         )
         for side in (student, reference)
@@ -934,7 +1004,9 @@ def test_generate_mode_after_exception(student):
 def test_generate_manners(student):
     """No gradients are recorded, and your ids are not changed."""
     model, prompt = table(student), torch.tensor([[0, 4], [3, 1]])
-    outcome = student.observe("generate", model, prompt, 3, temperature=1.0, generator=student.generator(1), inputs=True)
+    outcome = student.observe(
+        "generate", model, prompt, 3, temperature=1.0, generator=student.generator(1), inputs=True
+    )
     require(not any(line[2] for line in model.get("diary")), "The model ran with gradients switched on.")
     assert_equal(outcome.inputs_after[0], prompt, what="the ids after the call")
     assert_equal(outcome.value[:, :2], prompt, what="the beginning of the text")
@@ -966,7 +1038,9 @@ def hugging_face(seed, config=SMALL, prefix="transformer.", dtype=torch.float32)
     """Weights as a file holds them, and the state_dict that must come of them."""
     wanted = {name: weight.to(dtype).float() for name, weight in lively(gpt_shapes(config), seed).items()}
     stored = {
-        prefix + name.removeprefix("transformer."): (weight.T if name.endswith(TURNED) else weight).to(dtype).contiguous()
+        prefix + name.removeprefix("transformer."): (weight.T if name.endswith(TURNED) else weight)
+        .to(dtype)
+        .contiguous()
         for name, weight in wanted.items()
         if name != "lm_head.weight"
     }
@@ -978,11 +1052,11 @@ def fresh(student, config=SMALL):
     return student.new("GPT", student.new("GPTConfig", **config))
 
 
-def arrived(model, wanted, only=""):
-    """The model holds these weights."""
+def arrived(model, wanted, *, turned=False):
+    """The model holds these weights: those that are transposed on the way, or all others."""
     state = model.state_dict()
     for name, weight in wanted.items():
-        if only in name:
+        if name.endswith(TURNED) is turned:
             require(name in state, f"The state_dict lost `{name}`.")
             assert_close(state[name], weight, what=f"`{name}` after loading")
 
@@ -993,7 +1067,7 @@ def test_load_plain(student):
     stored, wanted = hugging_face(41)
     model = fresh(student)
     student.load_gpt2(model, stored)
-    arrived(model, {name: weight for name, weight in wanted.items() if not name.endswith(TURNED)})
+    arrived(model, wanted)
 
 
 @task("load_gpt2", weight=2)
@@ -1002,7 +1076,7 @@ def test_load_transposed(student):
     stored, wanted = hugging_face(42)
     model = fresh(student)
     student.load_gpt2(model, stored)
-    arrived(model, {name: weight for name, weight in wanted.items() if name.endswith(TURNED)})
+    arrived(model, wanted, turned=True)
 
 
 @task("load_gpt2", weight=1)
@@ -1056,29 +1130,50 @@ def broken_files():
     """Files with one fault each: (what is wrong, the weights, the key to be named)."""
     stored, _ = hugging_face(48)
     lacking = {name: weight for name, weight in stored.items() if "h.1.mlp.c_fc.bias" not in name}
-    yield "missing", lacking, "h.1.mlp.c_fc.bias"
-    yield "missing", {name: weight for name, weight in stored.items() if "wte" not in name}, "wte.weight"
-    yield "unknown", stored | {"transformer.h.2.ln_1.weight": torch.ones(6)}, "h.2.ln_1.weight"
-    yield "unknown", stored | {"h.0.attn.rotary": torch.ones(6)}, "h.0.attn.rotary"
-    yield "ill-shaped", stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)}, "h.1.mlp.c_proj.weight"
-    yield "ill-shaped", stored | {"transformer.wpe.weight": torch.ones(8, 6)}, "wpe.weight"
-    yield "ill-shaped", stored | {"transformer.ln_f.bias": torch.ones(1)}, "ln_f.bias"
-    yield "unequal", stored | {"lm_head.weight": stored["transformer.wte.weight"] + 1}, "lm_head.weight"
+    yield "a missing bias", lacking, "h.1.mlp.c_fc.bias"
+    yield "no embedding", {name: weight for name, weight in stored.items() if "wte" not in name}, "wte.weight"
+    yield "a layer too many", stored | {"transformer.h.2.ln_1.weight": torch.ones(6)}, "h.2.ln_1.weight"
+    yield "a key that nobody knows", stored | {"h.0.attn.rotary": torch.ones(6)}, "h.0.attn.rotary"
+    yield (
+        "a weight that is transposed already",
+        stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)},
+        "h.1.mlp.c_proj.weight",
+    )
+    yield "too many positions", stored | {"transformer.wpe.weight": torch.ones(8, 6)}, "wpe.weight"
+    yield "a bias of one number", stored | {"transformer.ln_f.bias": torch.ones(1)}, "ln_f.bias"
+    yield "a head unlike `wte`", stored | {"lm_head.weight": stored["transformer.wte.weight"] + 1}, "lm_head.weight"
 
 
 @task("load_gpt2", weight=2, needs="test_load_plain")
 def test_load_refuses(student):
     """A missing, unknown or ill-shaped key, or a head unlike `wte`, raises ValueError with the key's name."""
-    for _, stored, key in broken_files():
-        assert_refuses(student.load_gpt2, fresh(student), stored, shows=key)
+    for fault, stored, key in broken_files():
+        model = fresh(student)
+        try:
+            student.load_gpt2(model, stored)
+        except StudentError as error:
+            require(
+                "ValueError" in error.kinds,
+                f"A file with {fault} must raise ValueError; yours raised {error.kind}: {error.text[:200]}",
+            )
+            require(
+                key in error.text,
+                f"The message must name the key that is wrong; for a file with {fault} yours says: {error.text[:200]}",
+            )
+        else:
+            fail(f"A file with {fault} must be refused with a ValueError; yours was taken.")
 
 
 @task("load_gpt2", weight=2, needs="test_load_plain")
 def test_load_all_or_nothing(student):
-    """A file that is refused leaves the model exactly as it was."""
+    """A file with a fault leaves the model exactly as it was."""
     for fault, stored, _ in broken_files():
         model = fresh(student)
         before = model.state_dict()
-        assert_refuses(student.load_gpt2, model, stored)
+        with contextlib.suppress(StudentError):
+            student.load_gpt2(model, stored)
         for name, weight in model.state_dict().items():
-            require(torch.equal(weight, before[name]), f"A file with a key that is {fault} was refused, but `{name}` had already changed.")
+            require(
+                torch.equal(weight, before[name]),
+                f"A file with {fault} changed `{name}`: nothing may be copied before all is checked.",
+            )

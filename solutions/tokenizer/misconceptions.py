@@ -26,7 +26,9 @@ def char_questions(ask):
     ]  # fmt: skip
 
 
-@misconception(task="char_tokenizer", advice="A set has no order that lasts: number the characters of `sorted(set(text))`.")
+@misconception(
+    task="char_tokenizer", advice="A set has no order that lasts: number the characters of `sorted(set(text))`."
+)
 def unordered_set(source):
     """The characters are numbered in the order of a set, which changes from run to run."""
     return change(source, "sorted(set(text))", "list(set(text))")
@@ -38,10 +40,16 @@ def first_appearance(source):
     return change(source, "sorted(set(text))", "list(dict.fromkeys(text))")
 
 
-@misconception(task="char_tokenizer", advice="Number the vocabulary itself: the first of the sorted characters is 0, the next 1.")
+@misconception(
+    task="char_tokenizer", advice="Number the vocabulary itself: the first of the sorted characters is 0, the next 1."
+)
 def code_points(source):
     """The ids are the characters' Unicode numbers, not their places in the vocabulary."""
-    source = change(source, "character: i for i, character in enumerate(self.characters)", "character: ord(character) for character in self.characters")
+    source = change(
+        source,
+        "character: i for i, character in enumerate(self.characters)",
+        "character: ord(character) for character in self.characters",
+    )
     source = change(source, "if not 0 <= i < self.vocab_size:", "if i < 0 or chr(i) not in self.ids:")
     return change(source, "self.characters[i] for i in ids", "chr(i) for i in ids")
 
@@ -60,28 +68,41 @@ def size_of_text(source):
     return change(source, "self.vocab_size = len(self.characters)", "self.vocab_size = len(text)")
 
 
-@misconception(task="char_tokenizer", advice="Capital and small letters are different characters; leave the text as it is.")
+@misconception(
+    task="char_tokenizer", advice="Capital and small letters are different characters; leave the text as it is."
+)
 def char_lower_case(source):
     """The text is turned into small letters first."""
     source = change(source, "sorted(set(text))", "sorted(set(text.lower()))")
-    return change(source, '        for character in text:\n            if', '        text = text.lower()\n        for character in text:\n            if')
+    return change(
+        source,
+        "        for character in text:\n            if",
+        "        text = text.lower()\n        for character in text:\n            if",
+    )
 
 
-@misconception(task="char_tokenizer", advice="Raise ValueError for a character that is not in the vocabulary; do not drop it.")
+@misconception(
+    task="char_tokenizer", advice="Raise ValueError for a character that is not in the vocabulary; do not drop it."
+)
 def unknown_dropped(source):
     """Unknown characters are dropped without a word."""
     source = change(source, 'raise ValueError(f"the character', 'continue\n                (f"the character')
     return change(source, "for character in text]", "for character in text if character in self.ids]")
 
 
-@misconception(task="char_tokenizer", advice="Look the character up first, and raise ValueError with the character in the message if it is not there.")
+@misconception(
+    task="char_tokenizer",
+    advice="Look the character up first, and raise ValueError with the character in the message if it is not there.",
+)
 def unknown_key_error(source):
     """An unknown character or id raises KeyError or IndexError instead of ValueError."""
     source = change(source, 'raise ValueError(f"the character', 'raise KeyError(f"the character')
     return change(source, 'raise ValueError(f"the id', 'raise IndexError(f"the id')
 
 
-@misconception(task="char_tokenizer", advice="Python's list[-1] is the last item. Check 0 <= id as well as id < vocab_size.")
+@misconception(
+    task="char_tokenizer", advice="Python's list[-1] is the last item. Check 0 <= id as well as id < vocab_size."
+)
 def negative_id_wraps(source):
     """A negative id counts from the end of the vocabulary."""
     return change(source, "if not 0 <= i < self.vocab_size:", "if not -self.vocab_size <= i < self.vocab_size:")
@@ -102,7 +123,7 @@ def id_off_by_one(source):
 @honest(task="char_tokenizer")
 def char_two_dicts(source):
     """Two dicts, and exceptions turned into the right one."""
-    return '''
+    return """
 class CharTokenizer:
     def __init__(self, text):
         chars = sorted(set(text))
@@ -126,7 +147,7 @@ class CharTokenizer:
                 raise ValueError(f"unknown id: {i}")
             out += self.itos[i]
         return out
-'''
+"""
 
 
 # Words
@@ -146,10 +167,16 @@ def word_questions(ask):
     ]  # fmt: skip
 
 
-@misconception(task="word_tokenizer", advice="Look a piece up with the id of <|unk|> as the fallback: no piece may vanish.")
+@misconception(
+    task="word_tokenizer", advice="Look a piece up with the id of <|unk|> as the fallback: no piece may vanish."
+)
 def unknown_word_dropped(source):
     """Unknown pieces are dropped instead of becoming the unknown token."""
-    return change(source, "[self.ids.get(piece, unknown) for piece in self._split(text)]", "[self.ids[piece] for piece in self._split(text) if piece in self.ids]")
+    return change(
+        source,
+        "[self.ids.get(piece, unknown) for piece in self._split(text)]",
+        "[self.ids[piece] for piece in self._split(text) if piece in self.ids]",
+    )
 
 
 @misconception(task="word_tokenizer", advice="An unknown piece is no error: it becomes the id of <|unk|>.")
@@ -176,7 +203,11 @@ def grows(source):
 @misconception(task="word_tokenizer", advice="First the sorted pieces, then <|endoftext|>, then <|unk|>.")
 def specials_first(source):
     """The special tokens come before the words in the vocabulary."""
-    return change(source, "sorted(set(self._split(text)) - set(specials)) + specials", "specials + sorted(set(self._split(text)) - set(specials))")
+    return change(
+        source,
+        "sorted(set(self._split(text)) - set(specials)) + specials",
+        "specials + sorted(set(self._split(text)) - set(specials))",
+    )
 
 
 @misconception(task="word_tokenizer", advice="<|endoftext|> comes first of the two, <|unk|> is the very last.")
@@ -191,40 +222,63 @@ def specials_not_counted(source):
     return change(source, "self.vocab_size = len(self.pieces)", "self.vocab_size = len(self.pieces) - len(specials)")
 
 
-@misconception(task="word_tokenizer", advice="Take the special tokens out of the set of pieces before you sort it; they are added at the end.")
+@misconception(
+    task="word_tokenizer",
+    advice="Take the special tokens out of the set of pieces before you sort it; they are added at the end.",
+)
 def specials_twice(source):
     """A special token that stands in the text is in the vocabulary twice."""
     return change(source, "sorted(set(self._split(text)) - set(specials))", "sorted(set(self._split(text)))")
 
 
-@misconception(task="word_tokenizer", advice="Sort all pieces, the special tokens not among them, and append the two: sorting after appending puts them among the words.")
+@misconception(
+    task="word_tokenizer",
+    advice="Sort all pieces, the special tokens not among them, and append the two: sorting after appending puts them among the words.",
+)
 def specials_sorted_in(source):
     """The special tokens are sorted in among the words."""
-    return change(source, "sorted(set(self._split(text)) - set(specials)) + specials", "sorted(set(self._split(text)) | set(specials))")
+    return change(
+        source,
+        "sorted(set(self._split(text)) - set(specials)) + specials",
+        "sorted(set(self._split(text)) | set(specials))",
+    )
 
 
-@misconception(task="word_tokenizer", advice="Punctuation marks are pieces too: split with the pattern given, whose brackets keep the marks.")
+@misconception(
+    task="word_tokenizer",
+    advice="Punctuation marks are pieces too: split with the pattern given, whose brackets keep the marks.",
+)
 def split_at_spaces(source):
     """Text is cut at white space only, so marks stay on the words."""
     return change(source, r"""re.split(r'([,.:;?_!"()\']|--|\s)', text)""", "text.split()")
 
 
-@misconception(task="word_tokenizer", advice="Put round brackets around the whole pattern: only then re.split keeps what it cut at.")
+@misconception(
+    task="word_tokenizer",
+    advice="Put round brackets around the whole pattern: only then re.split keeps what it cut at.",
+)
 def marks_lost(source):
     """Punctuation marks are thrown away."""
     return change(source, r"""r'([,.:;?_!"()\']|--|\s)'""", r"""r'[,.:;?_!"()\']|--|\s'""")
 
 
-@misconception(task="word_tokenizer", advice="The two hyphens `--` are a piece of their own: the pattern has an alternative for them.")
+@misconception(
+    task="word_tokenizer",
+    advice="The two hyphens `--` are a piece of their own: the pattern has an alternative for them.",
+)
 def no_double_hyphen(source):
     """A double hyphen does not separate words."""
     return change(source, r"|--|\s", r"|\s")
 
 
-@misconception(task="word_tokenizer", advice="Strip each piece and drop those that are empty then: white space is no token here.")
+@misconception(
+    task="word_tokenizer", advice="Strip each piece and drop those that are empty then: white space is no token here."
+)
 def white_space_kept(source):
     """White space is kept as tokens."""
-    return change(source, "[piece.strip() for piece in pieces if piece.strip()]", "[piece for piece in pieces if piece]")
+    return change(
+        source, "[piece.strip() for piece in pieces if piece.strip()]", "[piece for piece in pieces if piece]"
+    )
 
 
 @misconception(task="word_tokenizer", advice="Drop pieces that are empty after stripping: `if piece.strip()`.")
@@ -236,7 +290,11 @@ def empty_pieces(source):
 @misconception(task="word_tokenizer", advice="Sort the distinct pieces before you number them.")
 def word_first_appearance(source):
     """The pieces are numbered as they first appear, not in sorted order."""
-    return change(source, "sorted(set(self._split(text)) - set(specials))", "[p for p in dict.fromkeys(self._split(text)) if p not in specials]")
+    return change(
+        source,
+        "sorted(set(self._split(text)) - set(specials))",
+        "[p for p in dict.fromkeys(self._split(text)) if p not in specials]",
+    )
 
 
 @misconception(task="word_tokenizer", advice="`To` and `to` are two pieces: leave the text as it is.")
@@ -257,13 +315,16 @@ def space_before_some(source):
     return change(source, r"""r'\s+([,.:;?!"()\'])'""", "r'\\s+([,.?!])'")
 
 
-@misconception(task="word_tokenizer", advice="The list of decode has no underscore: only , . : ; ? ! \" ( ) ' lose the white space before them.")
+@misconception(
+    task="word_tokenizer",
+    advice="The list of decode has no underscore: only , . : ; ? ! \" ( ) ' lose the white space before them.",
+)
 def space_before_underscore(source):
     """decode also removes the space before an underscore, which is not among the marks listed."""
     return change(source, r"""([,.:;?!"()\'])', r""", r"""([,.:;?_!"()\'])', r""")
 
 
-@misconception(task="word_tokenizer", advice="Join the pieces with one space: \" \".join(...).")
+@misconception(task="word_tokenizer", advice='Join the pieces with one space: " ".join(...).')
 def joined_without_spaces(source):
     """decode joins the pieces without spaces."""
     return change(source, '" ".join(', '"".join(')
@@ -313,13 +374,19 @@ def pair_questions(ask):
     return [ask.pair_counts(ids) for ids in lists] + [ask.observe("pair_counts", [3, 1, 2], inputs=True).inputs_after]
 
 
-@misconception(task="pair_counts", advice="Each id is the left half of one pair and the right half of another: move on by one, not by two.")
+@misconception(
+    task="pair_counts",
+    advice="Each id is the left half of one pair and the right half of another: move on by one, not by two.",
+)
 def every_second_pair(source):
     """Pairs are taken two ids at a time, so half of them are never seen."""
     return change(source, "zip(ids, ids[1:])", "zip(ids[::2], ids[1::2])")
 
 
-@misconception(task="pair_counts", advice="Here overlapping pairs all count: [7, 7, 7] holds (7, 7) twice. Only merging goes without overlap.")
+@misconception(
+    task="pair_counts",
+    advice="Here overlapping pairs all count: [7, 7, 7] holds (7, 7) twice. Only merging goes without overlap.",
+)
 def overlaps_once(source):
     """In a run of one id, overlapping pairs are counted once."""
     return change(
@@ -368,14 +435,14 @@ def with_counter(source):
 @honest(task="pair_counts")
 def with_indices(source):
     """Indices and a defaultdict."""
-    return '''
+    return """
 def pair_counts(ids):
     from collections import defaultdict
     stats = defaultdict(int)
     for i in range(len(ids) - 1):
         stats[ids[i], ids[i + 1]] += 1
     return stats
-'''
+"""
 
 
 # Merging
@@ -434,10 +501,12 @@ def merges_in_place(source):
     return change(source, "    return merged\n", "    ids[:] = merged\n    return merged\n")
 
 
-@misconception(task="merge", advice="One pass from left to right is all: a new id takes part in the next merge, not in this one.")
+@misconception(
+    task="merge", advice="One pass from left to right is all: a new id takes part in the next merge, not in this one."
+)
 def looks_again(source):
     """A new id is looked at again in the same pass, as the left half of another pair."""
-    return '''
+    return """
 def merge(ids, pair, new_id):
     ids = list(ids)
     i = 0
@@ -449,7 +518,7 @@ def merge(ids, pair, new_id):
         else:
             i += 1
     return ids
-'''
+"""
 
 
 @misconception(task="merge", advice="Put new_id where the pair stood, not both.")
@@ -461,7 +530,7 @@ def keeps_the_pair(source):
 @honest(task="merge")
 def merge_with_iterator(source):
     """A copy that shrinks."""
-    return '''
+    return """
 def merge(ids, pair, new_id):
     out = list(ids)
     i = 0
@@ -470,13 +539,13 @@ def merge(ids, pair, new_id):
             out[i : i + 2] = [new_id]
         i += 1
     return out
-'''
+"""
 
 
 @honest(task="merge")
 def merge_with_flag(source):
     """A for loop that remembers to skip."""
-    return '''
+    return """
 def merge(ids, pair, new_id):
     out, skip = [], False
     for left, right in zip(ids, list(ids[1:]) + [None]):
@@ -488,13 +557,13 @@ def merge(ids, pair, new_id):
         else:
             out.append(left)
     return out
-'''
+"""
 
 
 # Training
 
 # An incremental trainer in another style: the dictionary of counts is searched for the best pair.
-SCAN = '''
+SCAN = """
 from collections import Counter, defaultdict
 
 def train_bpe(text, vocab_size, special_tokens=()):
@@ -531,9 +600,18 @@ def train_bpe(text, vocab_size, special_tokens=()):
     for special in special_tokens:
         vocab[len(vocab)] = special.encode()
     return vocab, merges
-'''
+"""
 
 BEST = "max(counts, key=lambda pair: (counts[pair], vocab[pair[0]], vocab[pair[1]]))"
+
+
+def keeps_to_words(trained):
+    """Whether this is a vocabulary and merges, none of which crosses a space."""
+    if not isinstance(trained, tuple) or len(trained) != 2 or not isinstance(trained[1], list):
+        return False
+    pairs = [pair for pair in trained[1] if isinstance(pair, tuple) and len(pair) == 2]
+    halves = [half for pair in pairs for half in pair if isinstance(half, bytes)]
+    return len(halves) == 2 * len(trained[1]) and not any(b" " in (left + right)[1:] for left, right in pairs)
 
 
 def counts_again(ask):
@@ -542,15 +620,19 @@ def counts_again(ask):
     frequent = ["".join(draw.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=11)) for _ in range(25)]
     rare = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=40)) for _ in range(300)]
     text = " ".join(frequent * 40 + rare)
-    for _ in range(4):  # a slow moment of the machine must not look like a slow trainer
-        seconds = []
-        for merges in (1, 1, 1, 200):
-            start = time.perf_counter()
-            ask.train_bpe(text, 256 + merges)
-            seconds.append(time.perf_counter() - start)
-        if seconds[3] < 30 * min(seconds[:3]):
-            return False
-    return True
+    if not keeps_to_words(ask.train_bpe(text, 456)):
+        return None  # it fails, or merges across words: then its speed says nothing
+    few = many = 0.0
+    for _ in range(3):  # more than once only where a slow moment of the machine may have spoilt the answer
+        start = time.perf_counter()
+        for _ in range(12):
+            ask.train_bpe(text, 257)
+        few, start = few + time.perf_counter() - start, time.perf_counter()
+        ask.train_bpe(text, 456)
+        many += time.perf_counter() - start
+        if not 1.5 < many / few < 4:
+            break
+    return many > 2.5 * few
 
 
 @battery("train_bpe")
@@ -564,19 +646,29 @@ def train_questions(ask):
     answers = [ask.train_bpe(text, size) for text, size in cases]
     specials = ["<|e", "<|e|>", "<a>"]
     text = "hi<|e|>hi<|e|><|e the e e e<a><a><|e|><|e|><|e|>|>|> <|<|"
-    answers += [ask.train_bpe(text, 275, specials), ask.train_bpe("x x<a>x", 260, ["<b>", "<a>"]), ask.train_bpe("abc", 300, ["<b>"])]
+    answers += [
+        ask.train_bpe(text, 275, specials),
+        ask.train_bpe("x x<a>x", 260, ["<b>", "<a>"]),
+        ask.train_bpe("abc", 300, ["<b>"]),
+    ]
     answers += [ask.train_bpe("ab", 256, ["<b>"]), ask.train_bpe("ab", 255), ask.train_bpe("ab", 258, ["<b>", "<a>"])]
     answers += [ask.observe("train_bpe", "ab", 260, ["<b>", "<ccc>"], inputs=True).inputs_after, counts_again(ask)]
     return answers
 
 
-@misconception(task="train_bpe", advice="Among equally frequent pairs take the greatest: compare (count, bytes of the left half, bytes of the right half).")
+@misconception(
+    task="train_bpe",
+    advice="Among equally frequent pairs take the greatest: compare (count, bytes of the left half, bytes of the right half).",
+)
 def tie_first(source):
     """Among equally frequent pairs, the one met first is merged."""
     return change(SCAN, BEST, "max(counts, key=counts.get)")
 
 
-@misconception(task="train_bpe", advice="Among equally frequent pairs take the greatest: compare (count, bytes of the left half, bytes of the right half).")
+@misconception(
+    task="train_bpe",
+    advice="Among equally frequent pairs take the greatest: compare (count, bytes of the left half, bytes of the right half).",
+)
 def tie_last(source):
     """Among equally frequent pairs, the one met last is merged."""
     return change(SCAN, BEST, "max(reversed(list(counts)), key=counts.get)")
@@ -588,19 +680,27 @@ def tie_smallest(source):
     return change(SCAN, BEST, "min(counts, key=lambda pair: (-counts[pair], vocab[pair[0]], vocab[pair[1]]))")
 
 
-@misconception(task="train_bpe", advice="Compare the bytes of the two halves, vocab[pair[0]] and vocab[pair[1]], not their ids: a later id may have smaller bytes.")
+@misconception(
+    task="train_bpe",
+    advice="Compare the bytes of the two halves, vocab[pair[0]] and vocab[pair[1]], not their ids: a later id may have smaller bytes.",
+)
 def tie_by_id(source):
     """Ties are decided by the ids, not by the bytes."""
     return change(SCAN, BEST, "max(counts, key=lambda pair: (counts[pair], pair))")
 
 
-@misconception(task="train_bpe", advice="Compare a pair as (left, right): joined together, the place of the cut is forgotten.")
+@misconception(
+    task="train_bpe", advice="Compare a pair as (left, right): joined together, the place of the cut is forgotten."
+)
 def tie_joined(source):
     """Ties are decided by the joined bytes, not by the pair."""
     return change(SCAN, BEST, "max(counts, key=lambda pair: (counts[pair], vocab[pair[0]] + vocab[pair[1]]))")
 
 
-@misconception(task="train_bpe", advice="Compare bytes. The letters that stand for them in GPT-2's files (Ġ for the space) have another order.")
+@misconception(
+    task="train_bpe",
+    advice="Compare bytes. The letters that stand for them in GPT-2's files (Ġ for the space) have another order.",
+)
 def tie_by_letters(source):
     """Ties are decided by the letters that GPT-2's files write for bytes."""
     letters = (
@@ -621,7 +721,10 @@ def overlaps_counted_once(source):
     return slow + change(source, "zip(after, after[1:])", "singly(after)")
 
 
-@misconception(task="train_bpe", advice="A merge changes the pairs beside it: take the old neighbours' pairs off the counts before you add the new ones.")
+@misconception(
+    task="train_bpe",
+    advice="A merge changes the pairs beside it: take the old neighbours' pairs off the counts before you add the new ones.",
+)
 def neighbours_not_removed(source):
     """After a merge, the pairs that it broke up keep their counts."""
     return change(
@@ -631,77 +734,127 @@ def neighbours_not_removed(source):
     ).replace("        new_id = len(vocab)\n", "        new_id = len(vocab)\n        del counts[best]\n")
 
 
-@misconception(task="train_bpe", advice="A merge makes new pairs with its neighbours; they have to be counted before the next pair is chosen.")
+@misconception(
+    task="train_bpe",
+    advice="A merge makes new pairs with its neighbours; they have to be counted before the next pair is chosen.",
+)
 def new_pairs_not_counted(source):
     """After a merge, the pairs that it made are never counted."""
-    return change(SCAN, "                counts[pair] += times[w]\n                where[pair].add(w)\n", "                if new_id not in pair:\n                    counts[pair] += times[w]\n                where[pair].add(w)\n")
+    return change(
+        SCAN,
+        "                counts[pair] += times[w]\n                where[pair].add(w)\n",
+        "                if new_id not in pair:\n                    counts[pair] += times[w]\n                where[pair].add(w)\n",
+    )
 
 
-@misconception(task="train_bpe", advice="Multiply by how often the pre-token occurs in the text when you count its pairs.")
+@misconception(
+    task="train_bpe", advice="Multiply by how often the pre-token occurs in the text when you count its pairs."
+)
 def each_word_once(source):
     """A pre-token counts once, however often it occurs."""
     return change(source, "times = list(pretokens.values())", "times = [1] * len(pretokens)")
 
 
-@misconception(task="train_bpe", advice="Cut each part into pre-tokens with GPT2_PATTERN and count pairs inside them only.")
+@misconception(
+    task="train_bpe", advice="Cut each part into pre-tokens with GPT2_PATTERN and count pairs inside them only."
+)
 def across_pretokens(source):
     """Merges cross from one pre-token to the next: the text is not cut by the pattern."""
     return change(source, "pretokens.update(GPT2_PATTERN.findall(part))", "pretokens.update([part] if part else [])")
 
 
-@misconception(task="train_bpe", advice="Use GPT2_PATTERN: a word takes the one space before it along, and white space is not thrown away.")
+@misconception(
+    task="train_bpe",
+    advice="Use GPT2_PATTERN: a word takes the one space before it along, and white space is not thrown away.",
+)
 def cut_at_spaces(source):
     """The text is cut at white space only, and the white space is lost."""
     return change(source, "GPT2_PATTERN.findall(part)", "part.split()")
 
 
-@misconception(task="train_bpe", advice=r"The part \s+(?!\S) leaves the last space to the next word; use GPT2_PATTERN as it is.")
+@misconception(
+    task="train_bpe", advice=r"The part \s+(?!\S) leaves the last space to the next word; use GPT2_PATTERN as it is."
+)
 def train_without_lookahead(source):
     r"""The pattern lacks \s+(?!\S), so a run of spaces takes the space of the next word along."""
-    return change(source, "GPT2_PATTERN.findall(part)", r"""regex.findall(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+", part)""")
+    return change(
+        source,
+        "GPT2_PATTERN.findall(part)",
+        r"""regex.findall(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+", part)""",
+    )
 
 
-@misconception(task="train_bpe", advice=r"\w holds digits and the underscore as well as letters: use GPT2_PATTERN as it is.")
+@misconception(
+    task="train_bpe", advice=r"\w holds digits and the underscore as well as letters: use GPT2_PATTERN as it is."
+)
 def train_word_pattern(source):
     r"""Letters and digits are taken together with \w."""
     return change(source, "GPT2_PATTERN.findall(part)", r"""re.findall(r" ?\w+| ?[^\s\w]+|\s+(?!\S)|\s+", part)""")
 
 
-@misconception(task="train_bpe", advice="Start from the bytes of the text, word.encode(\"utf-8\"): a character may be several of them.")
+@misconception(
+    task="train_bpe",
+    advice='Start from the bytes of the text, word.encode("utf-8"): a character may be several of them.',
+)
 def characters_not_bytes(source):
     """Training starts from characters instead of bytes."""
-    source = change(SCAN, "words = [list(word.encode()) for word in pretokens]", "words = [[c.encode() for c in word] for word in pretokens]")
+    source = change(
+        SCAN,
+        "words = [list(word.encode()) for word in pretokens]",
+        "words = [[c.encode() for c in word] for word in pretokens]",
+    )
     source = change(source, "vocab[pair[0]], vocab[pair[1]]", "pair[0], pair[1]")
     source = change(source, "merges.append((vocab[best[0]], vocab[best[1]]))", "merges.append(best)")
     source = change(source, "vocab[new_id] = vocab[best[0]] + vocab[best[1]]", "vocab[new_id] = best[0] + best[1]")
     return change(source, "merge(before, best, new_id)", "merge(before, best, best[0] + best[1])")
 
 
-@misconception(task="train_bpe", advice="Cut the text at the special tokens before you count anything, and do not count the special tokens themselves.")
+@misconception(
+    task="train_bpe",
+    advice="Cut the text at the special tokens before you count anything, and do not count the special tokens themselves.",
+)
 def specials_counted(source):
     """Special tokens take part in the counting, like any text."""
     return change(source, "    if special_tokens:\n", "    if False:\n")
 
 
-@misconception(task="train_bpe", advice="Do not put the special tokens back into the text: with round brackets re.split keeps them.")
+@misconception(
+    task="train_bpe",
+    advice="Do not put the special tokens back into the text: with round brackets re.split keeps them.",
+)
 def specials_kept_apart(source):
     """Special tokens are cut out, but then counted as pieces of their own."""
-    return change(source, 're.split("|".join(re.escape(special) for special in longest_first), text)', 're.split("(" + "|".join(re.escape(special) for special in longest_first) + ")", text)')
+    return change(
+        source,
+        're.split("|".join(re.escape(special) for special in longest_first), text)',
+        're.split("(" + "|".join(re.escape(special) for special in longest_first) + ")", text)',
+    )
 
 
-@misconception(task="train_bpe", advice="The specials cut the text: what stands left and right of one must not become neighbours.")
+@misconception(
+    task="train_bpe", advice="The specials cut the text: what stands left and right of one must not become neighbours."
+)
 def specials_deleted(source):
     """Special tokens are deleted, so that the text left and right of them grows together."""
-    return change(source, 'parts = re.split("|".join(re.escape(special) for special in longest_first), text)', 'parts = [re.sub("|".join(re.escape(special) for special in longest_first), "", text)]')
+    return change(
+        source,
+        'parts = re.split("|".join(re.escape(special) for special in longest_first), text)',
+        'parts = [re.sub("|".join(re.escape(special) for special in longest_first), "", text)]',
+    )
 
 
-@misconception(task="train_bpe", advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.")
+@misconception(
+    task="train_bpe",
+    advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.",
+)
 def train_specials_as_given(source):
     """Special tokens are tried in the order given, not longest first."""
     return change(source, "sorted(special_tokens, key=len, reverse=True)", "list(special_tokens)")
 
 
-@misconception(task="train_bpe", advice="A bar or a dot in a special token means something to `re`: put re.escape around each.")
+@misconception(
+    task="train_bpe", advice="A bar or a dot in a special token means something to `re`: put re.escape around each."
+)
 def train_not_escaped(source):
     """Special tokens are read as regular expressions."""
     return change(source, '"|".join(re.escape(special) for special in longest_first)', '"|".join(longest_first)')
@@ -710,8 +863,16 @@ def train_not_escaped(source):
 @misconception(task="train_bpe", advice="The special tokens get the ids after the last merge.")
 def train_specials_first(source):
     """The special tokens get the ids before the merges."""
-    source = change(source, "    # 6. The special tokens come last.\n    for special in special_tokens:\n        vocab[len(vocab)] = special.encode(\"utf-8\")\n", "")
-    source = change(source, "    turned = [(255 - i, 256) for i in range(256)]\n", "    turned = [(255 - i, 256) for i in range(256)]\n    for special in special_tokens:\n        vocab[len(vocab)] = special.encode()\n        turned.append(())\n")
+    source = change(
+        source,
+        '    # 6. The special tokens come last.\n    for special in special_tokens:\n        vocab[len(vocab)] = special.encode("utf-8")\n',
+        "",
+    )
+    source = change(
+        source,
+        "    turned = [(255 - i, 256) for i in range(256)]\n",
+        "    turned = [(255 - i, 256) for i in range(256)]\n    for special in special_tokens:\n        vocab[len(vocab)] = special.encode()\n        turned.append(())\n",
+    )
     return change(source, "len(vocab) + len(special_tokens) < vocab_size", "len(vocab) < vocab_size")
 
 
@@ -725,33 +886,48 @@ def train_specials_sorted(source):
 def train_specials_sorted_in_place(source):
     """The list of special tokens that was given is sorted."""
     source = change(source, "    special_tokens = list(special_tokens)\n", "")
-    return change(source, "longest_first = sorted(special_tokens, key=len, reverse=True)", "original, longest_first = list(special_tokens), special_tokens\n        special_tokens.sort(key=len, reverse=True) if isinstance(special_tokens, list) else None").replace(
-        "for special in special_tokens:\n        vocab", "for special in (original if special_tokens else ()):\n        vocab"
+    return change(
+        source,
+        "longest_first = sorted(special_tokens, key=len, reverse=True)",
+        "original, longest_first = list(special_tokens), special_tokens\n        special_tokens.sort(key=len, reverse=True) if isinstance(special_tokens, list) else None",
+    ).replace(
+        "for special in special_tokens:\n        vocab",
+        "for special in (original if special_tokens else ()):\n        vocab",
     )
 
 
 @misconception(task="train_bpe", advice="The special tokens belong to the vocabulary: add them after the merges.")
 def train_specials_missing(source):
     """The special tokens are not in the vocabulary."""
-    return change(source, "        vocab[len(vocab)] = special.encode(\"utf-8\")\n", "        pass\n")
+    return change(source, '        vocab[len(vocab)] = special.encode("utf-8")\n', "        pass\n")
 
 
-@misconception(task="train_bpe", advice="vocab_size counts the 256 bytes and the special tokens too: there are vocab_size - 256 - len(special_tokens) merges.")
+@misconception(
+    task="train_bpe",
+    advice="vocab_size counts the 256 bytes and the special tokens too: there are vocab_size - 256 - len(special_tokens) merges.",
+)
 def room_for_specials_forgotten(source):
     """The special tokens are not counted in vocab_size, so there are too many merges."""
     return change(source, "len(vocab) + len(special_tokens) < vocab_size", "len(vocab) < vocab_size")
 
 
-@misconception(task="train_bpe", advice="vocab_size counts the 256 bytes too: there are vocab_size - 256 - len(special_tokens) merges.")
+@misconception(
+    task="train_bpe",
+    advice="vocab_size counts the 256 bytes too: there are vocab_size - 256 - len(special_tokens) merges.",
+)
 def size_is_merges(source):
     """vocab_size is taken for the number of merges."""
     return change(source, "len(vocab) + len(special_tokens) < vocab_size", "len(merges) < vocab_size")
 
 
-@misconception(task="train_bpe", advice="Training goes on until the vocabulary has vocab_size entries: check the end of your loop.")
+@misconception(
+    task="train_bpe", advice="Training goes on until the vocabulary has vocab_size entries: check the end of your loop."
+)
 def one_merge_short(source):
     """Training stops one merge too early."""
-    return change(source, "len(vocab) + len(special_tokens) < vocab_size", "len(vocab) + len(special_tokens) < vocab_size - 1")
+    return change(
+        source, "len(vocab) + len(special_tokens) < vocab_size", "len(vocab) + len(special_tokens) < vocab_size - 1"
+    )
 
 
 @misconception(task="train_bpe", advice="Stop when no pair is left: max() of nothing is an error.")
@@ -763,31 +939,43 @@ def crashes_at_the_end(source):
 @misconception(task="train_bpe", advice="A pair that stands once is merged like any other, as long as there is room.")
 def stops_at_singles(source):
     """Training stops when no pair occurs more than once."""
-    return change(source, "        if counts[pair] != -minus_n:\n            continue\n", "        if counts[pair] != -minus_n:\n            continue\n        if counts[pair] < 2:\n            break\n")
+    return change(
+        source,
+        "        if counts[pair] != -minus_n:\n            continue\n",
+        "        if counts[pair] != -minus_n:\n            continue\n        if counts[pair] < 2:\n            break\n",
+    )
 
 
-@misconception(task="train_bpe", advice="Check at the start: vocab_size below 256 + len(special_tokens) raises ValueError.")
+@misconception(
+    task="train_bpe", advice="Check at the start: vocab_size below 256 + len(special_tokens) raises ValueError."
+)
 def small_size_accepted(source):
     """A vocab_size that is too small is accepted."""
     return change(source, "if vocab_size < smallest:", "if False:")
 
 
-@misconception(task="train_bpe", advice="The special tokens need room too: the smallest size is 256 + len(special_tokens).")
+@misconception(
+    task="train_bpe", advice="The special tokens need room too: the smallest size is 256 + len(special_tokens)."
+)
 def small_size_without_specials(source):
     """The check of vocab_size forgets the special tokens."""
     return change(source, "if vocab_size < smallest:", "if vocab_size < 256:")
 
 
-@misconception(task="train_bpe", advice="A list of merges holds pairs of bytes, (vocab[a], vocab[b]), not pairs of ids.")
+@misconception(
+    task="train_bpe", advice="A list of merges holds pairs of bytes, (vocab[a], vocab[b]), not pairs of ids."
+)
 def merges_as_ids(source):
     """merges holds ids instead of bytes."""
     return change(source, "merges.append((vocab[a], vocab[b]))", "merges.append((a, b))")
 
 
-@misconception(task="train_bpe", advice="Keep the counts between merges, and update only the words that hold the merged pair.")
+@misconception(
+    task="train_bpe", advice="Keep the counts between merges, and update only the words that hold the merged pair."
+)
 def recounts(source):
     """All pairs of the text are counted again after each merge."""
-    return '''
+    return """
 from collections import Counter
 
 def train_bpe(text, vocab_size, special_tokens=()):
@@ -815,7 +1003,7 @@ def train_bpe(text, vocab_size, special_tokens=()):
     for special in special_tokens:
         vocab[len(vocab)] = special.encode()
     return vocab, merges
-'''
+"""
 
 
 @honest(task="train_bpe")
@@ -827,14 +1015,18 @@ def by_scanning(source):
 @honest(task="train_bpe")
 def visits_all_words(source):
     """Counts are kept up to date, but every merge looks through all the words for its pair."""
-    source = change(SCAN, "        for w in sorted(where.pop(best)):\n            before = words[w]\n", "        for w, before in enumerate(words):\n            if best[0] not in before or best[1] not in before:\n                continue\n")
+    source = change(
+        SCAN,
+        "        for w in sorted(where.pop(best)):\n            before = words[w]\n",
+        "        for w, before in enumerate(words):\n            if best[0] not in before or best[1] not in before:\n                continue\n",
+    )
     return change(source, "                where[pair].add(w)\n", "                pass\n")
 
 
 @honest(task="train_bpe")
 def bytes_all_the_way(source):
     """Words are tuples of bytes, and ids are only given at the end."""
-    return '''
+    return """
 from collections import Counter, defaultdict
 
 def train_bpe(text, vocab_size, special_tokens=()):
@@ -884,7 +1076,7 @@ def train_bpe(text, vocab_size, special_tokens=()):
                 index[p].add(i)
     tokens = [bytes([b]) for b in range(256)] + [a + b for a, b in merges] + [s.encode("utf-8") for s in special_tokens]
     return {i: t for i, t in enumerate(tokens)}, merges
-'''
+"""
 
 
 # Encoding and decoding
@@ -893,15 +1085,49 @@ def train_bpe(text, vocab_size, special_tokens=()):
 @battery("bpe_tokenizer")
 def bpe_questions(ask):
     """Order of merges, ids that tell nothing, text of every kind, specials, streams, broken bytes, bad ids."""
-    pairs = [("b", "c"), ("a", "b"), ("bc", "d"), ("a", "a"), ("aa", "aa"), ("n", "a"), ("na", "n"), (" ", "a"), (".", "a"), (" a", "b")]
-    merges = [(a.encode(), b.encode()) for a, b in pairs] + [(b"\xc3", b"\xa9"), (b"\xf0", b"\x9f"), (b" ", b" "), (b"1", b"a"), (b"'", b"s"), (b"'", b"S"), (b"c", b"a")]
+    pairs = [
+        ("b", "c"),
+        ("a", "b"),
+        ("bc", "d"),
+        ("a", "a"),
+        ("aa", "aa"),
+        ("n", "a"),
+        ("na", "n"),
+        (" ", "a"),
+        (".", "a"),
+        (" a", "b"),
+    ]
+    merges = [(a.encode(), b.encode()) for a, b in pairs] + [
+        (b"\xc3", b"\xa9"),
+        (b"\xf0", b"\x9f"),
+        (b" ", b" "),
+        (b"1", b"a"),
+        (b"'", b"s"),
+        (b"'", b"S"),
+        (b"c", b"a"),
+    ]
     tokens = [bytes([i]) for i in range(256)] + [a + b for a, b in merges]
     draw = random.Random(5)
     numbers = list(range(10, 10 + len(tokens)))
     draw.shuffle(numbers)
     odd, plain = dict(zip(numbers, tokens)), dict(enumerate(tokens))
     large = {**plain, 70_000: b"<z>", 70_001: b"zz"}
-    texts = ["abcd", "bca", "aabc", "aaaaa aaaa", "banana nanab", "a.a ab 1a a1a", "é🙂 e\u0301 \ufb01 Å ½", "a   ab  a\n\n\n b", "it's IT'S", "_a_b x1a", "", "b", " ", "a\ud800b"]
+    texts = [
+        "abcd",
+        "bca",
+        "aabc",
+        "aaaaa aaaa",
+        "banana nanab",
+        "a.a ab 1a a1a",
+        "é🙂 e\u0301 \ufb01 Å ½",
+        "a   ab  a\n\n\n b",
+        "it's IT'S",
+        "_a_b x1a",
+        "",
+        "b",
+        " ",
+        "a\ud800b",
+    ]
     answers = []
     for vocab in (odd, plain):
         tokenizer = ask.new("BPETokenizer", vocab, merges)
@@ -910,41 +1136,84 @@ def bpe_questions(ask):
     special = ask.new("BPETokenizer", large, merges, specials)
     answers += [special.encode(text) for text in ("ab<z>ab <|e|>", "<|e|><|e|><|e|>", "<z", "<y> <z>", "|e|")]
     ids = special.encode("<y>é<|e|>")
-    answers += [special.decode(ids), special.decode([195]), special.decode([97, 169, 98]), special.decode([240, 159, 153, 130]), special.decode([195, 169, 70_000, 70_003])]
-    answers += [special.decode([5000, 97]), special.decode([-1]), special.decode([]), ask.new("BPETokenizer", {**odd, 99_000: b"?"}, merges, ["<z>"]).encode("<z>a")]
+    answers += [
+        special.decode(ids),
+        special.decode([195]),
+        special.decode([97, 169, 98]),
+        special.decode([240, 159, 153, 130]),
+        special.decode([195, 169, 70_000, 70_003]),
+    ]
+    answers += [
+        special.decode([5000, 97]),
+        special.decode([-1]),
+        special.decode([]),
+        ask.new("BPETokenizer", {**odd, 99_000: b"?"}, merges, ["<z>"]).encode("<z>a"),
+    ]
     pieces = ask.lazy(["ab", "", "c<", "z>\u00e9", "ab"])
     stream = special.keep("encode_iterable", pieces)
-    answers += [ask.next(stream), ask.pulled(pieces), *[ask.next(stream) for _ in range(3)], ask.pulled(pieces), *[ask.next(stream) for _ in range(5)]]
+    answers += [
+        ask.next(stream),
+        ask.pulled(pieces),
+        *[ask.next(stream) for _ in range(3)],
+        ask.pulled(pieces),
+        *[ask.next(stream) for _ in range(5)],
+    ]
     answers += [ask.observe("BPETokenizer", dict(plain), list(merges), list(specials), inputs=True).inputs_after]
     answers.append(isinstance(special.encode_iterable(["ab", "c"]), list))
     return answers
 
 
-@misconception(task="bpe_tokenizer", advice="Look the id of each byte up in vocab: in GPT-2's vocabulary the byte 97 has the id 64.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Look the id of each byte up in vocab: in GPT-2's vocabulary the byte 97 has the id 64.",
+)
 def bytes_are_ids(source):
     """The value of a byte is taken for its id."""
-    return change(source, "return [self.ids[part] for part in parts]", "return [part[0] if len(part) == 1 else self.ids[part] for part in parts]")
+    return change(
+        source,
+        "return [self.ids[part] for part in parts]",
+        "return [part[0] if len(part) == 1 else self.ids[part] for part in parts]",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="The place in the list of merges decides which pair goes first; ids may have any order.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="The place in the list of merges decides which pair goes first; ids may have any order.",
+)
 def order_of_ids(source):
     """The pair whose merged token has the smallest id goes first, not the one learned first."""
-    return change(source, "key=lambda pair: self.places.get(pair, math.inf))", "key=lambda pair: self.ids[pair[0] + pair[1]] if pair in self.places else math.inf)")
+    return change(
+        source,
+        "key=lambda pair: self.places.get(pair, math.inf))",
+        "key=lambda pair: self.ids[pair[0] + pair[1]] if pair in self.places else math.inf)",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="Look at all pairs and merge the one that was learned earliest; the leftmost may come much later in the list.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Look at all pairs and merge the one that was learned earliest; the leftmost may come much later in the list.",
+)
 def leftmost_first(source):
     """The leftmost pair that can be merged is merged first."""
-    return change(source, "key=lambda pair: self.places.get(pair, math.inf))", "key=lambda pair: 0 if pair in self.places else 1)")
+    return change(
+        source, "key=lambda pair: self.places.get(pair, math.inf))", "key=lambda pair: 0 if pair in self.places else 1)"
+    )
 
 
 @misconception(task="bpe_tokenizer", advice="The smallest place in the list of merges goes first: min, not max.")
 def latest_first(source):
     """The pair that was learned last is merged first."""
-    return change(source, "key=lambda pair: self.places.get(pair, math.inf))", "key=lambda pair: -self.places.get(pair, -math.inf))")
+    return change(
+        source,
+        "key=lambda pair: self.places.get(pair, math.inf))",
+        "key=lambda pair: -self.places.get(pair, -math.inf))",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="BPE does not look for the longest token that fits. Start from single bytes and merge in the order of training.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="BPE does not look for the longest token that fits. Start from single bytes and merge in the order of training.",
+)
 def longest_match(source):
     """The longest token that fits is taken from the left."""
     start = source.index("        parts = [pretoken[i : i + 1]")
@@ -959,7 +1228,9 @@ def longest_match(source):
     return source[:start] + greedy + source[end:]
 
 
-@misconception(task="bpe_tokenizer", advice="Replace every occurrence of the pair, and go on until no pair of the list is left.")
+@misconception(
+    task="bpe_tokenizer", advice="Replace every occurrence of the pair, and go on until no pair of the list is left."
+)
 def each_merge_once(source):
     """Each merge is applied to its first occurrence only, once."""
     start = source.index("        while len(parts) > 1:")
@@ -976,10 +1247,15 @@ def each_merge_once(source):
 @misconception(task="bpe_tokenizer", advice="After one merge look again: the new token may be half of another pair.")
 def one_merge_only(source):
     """Only one pair is merged in a pre-token; what could be merged after that is left."""
-    return change(source, "pair[0] + pair[1])  # merge does not", "pair[0] + pair[1])\n            break  # merge does not")
+    return change(
+        source, "pair[0] + pair[1])  # merge does not", "pair[0] + pair[1])\n            break  # merge does not"
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="A pre-token may be a single byte: there is no pair then, and min() of nothing is an error.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="A pre-token may be a single byte: there is no pair then, and min() of nothing is an error.",
+)
 def single_byte_crashes(source):
     """A pre-token of one byte raises an error."""
     return change(source, "while len(parts) > 1:", "while True:")
@@ -991,37 +1267,64 @@ def empty_text_refused(source):
     return change(source, "        ids: list[int] = []\n", "        ids: list[int] = []\n        text[0]\n")
 
 
-@misconception(task="bpe_tokenizer", advice="Cut the text into pre-tokens with GPT2_PATTERN first; merges stay inside them.")
+@misconception(
+    task="bpe_tokenizer", advice="Cut the text into pre-tokens with GPT2_PATTERN first; merges stay inside them."
+)
 def no_pretokens(source):
     """The text is not cut into pre-tokens, so merges cross from word to word."""
     return change(source, "GPT2_PATTERN.findall(part)", "[part] * bool(part)")
 
 
-@misconception(task="bpe_tokenizer", advice=r"The part \s+(?!\S) leaves the last space to the next word; use GPT2_PATTERN as it is.")
+@misconception(
+    task="bpe_tokenizer",
+    advice=r"The part \s+(?!\S) leaves the last space to the next word; use GPT2_PATTERN as it is.",
+)
 def without_lookahead(source):
     r"""The pattern lacks \s+(?!\S), so a run of spaces takes the space of the next word along."""
-    return change(source, "GPT2_PATTERN.findall(part)", r"""regex.findall(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+", part)""")
+    return change(
+        source,
+        "GPT2_PATTERN.findall(part)",
+        r"""regex.findall(r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+", part)""",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice=r"\w holds digits and the underscore as well as letters: use GPT2_PATTERN as it is.")
+@misconception(
+    task="bpe_tokenizer", advice=r"\w holds digits and the underscore as well as letters: use GPT2_PATTERN as it is."
+)
 def word_pattern(source):
     r"""Letters and digits are taken together with \w."""
-    return change(source, "GPT2_PATTERN.findall(part)", r"""re.findall(r"'(?:[sdmt]|ll|ve|re)| ?\w+| ?[^\s\w]+|\s+(?!\S)|\s+", part)""")
+    return change(
+        source,
+        "GPT2_PATTERN.findall(part)",
+        r"""re.findall(r"'(?:[sdmt]|ll|ve|re)| ?\w+| ?[^\s\w]+|\s+(?!\S)|\s+", part)""",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="GPT-2's pattern knows contractions in small letters only: 'S in capitals is not one.")
+@misconception(
+    task="bpe_tokenizer", advice="GPT-2's pattern knows contractions in small letters only: 'S in capitals is not one."
+)
 def contractions_any_case(source):
     """Contractions are cut off in capitals, too."""
-    return change(source, "GPT2_PATTERN.findall(part)", r"""regex.findall(r"(?i:'(?:[sdmt]|ll|ve|re))| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", part)""")
+    return change(
+        source,
+        "GPT2_PATTERN.findall(part)",
+        r"""regex.findall(r"(?i:'(?:[sdmt]|ll|ve|re))| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", part)""",
+    )
 
 
 @misconception(task="bpe_tokenizer", advice="Encode the text as it is: normalised, it does not come back the same.")
 def normalised(source):
     """Unicode text is normalised before it is encoded."""
-    return change(source, "        ids: list[int] = []\n", "        import unicodedata\n        text = unicodedata.normalize(\"NFKC\", text)\n        ids: list[int] = []\n")
+    return change(
+        source,
+        "        ids: list[int] = []\n",
+        '        import unicodedata\n        text = unicodedata.normalize("NFKC", text)\n        ids: list[int] = []\n',
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="Look for special tokens before anything else: each is one id and is never cut.")
+@misconception(
+    task="bpe_tokenizer", advice="Look for special tokens before anything else: each is one id and is never cut."
+)
 def specials_as_text(source):
     """Special tokens in the text are encoded like any other text."""
     return change(source, "if self.special_tokens else [text]", "if False else [text]")
@@ -1030,22 +1333,34 @@ def specials_as_text(source):
 @misconception(task="bpe_tokenizer", advice="A special token in the text is its id, not an error.")
 def specials_refused(source):
     """A special token in the text raises an error."""
-    return change(source, "            if part in self.special_tokens:\n", "            if part in self.special_tokens:\n                raise ValueError(f\"{part} is a special token\")\n")
+    return change(
+        source,
+        "            if part in self.special_tokens:\n",
+        '            if part in self.special_tokens:\n                raise ValueError(f"{part} is a special token")\n',
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.",
+)
 def shortest_special(source):
     """Where two special tokens fit, the shorter is taken."""
     return change(source, "sorted(self.special_tokens, key=len, reverse=True)", "sorted(self.special_tokens, key=len)")
 
 
-@misconception(task="bpe_tokenizer", advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="In a regular expression the first alternative that fits wins: sort the special tokens by length, longest first.",
+)
 def specials_as_given(source):
     """Where two special tokens fit, the one given first is taken."""
     return change(source, "sorted(self.special_tokens, key=len, reverse=True)", "list(special_tokens)")
 
 
-@misconception(task="bpe_tokenizer", advice="A bar or a dot in a special token means something to `re`: put re.escape around each.")
+@misconception(
+    task="bpe_tokenizer", advice="A bar or a dot in a special token means something to `re`: put re.escape around each."
+)
 def not_escaped(source):
     """Special tokens are read as regular expressions."""
     return change(source, "re.escape(special) for special in longest_first", "special for special in longest_first")
@@ -1060,16 +1375,29 @@ def next_id_by_length(source):
 @misconception(task="bpe_tokenizer", advice="A special token that is in vocab already keeps its id.")
 def known_special_again(source):
     """A special token that is in the vocabulary gets a new id all the same."""
-    return change(source, "            if token not in self.ids:\n                self.ids[token] = max(self.vocab) + 1\n                self.vocab[self.ids[token]] = token\n", "            self.ids[token] = max(self.vocab) + 1\n            self.vocab[self.ids[token]] = token\n")
+    return change(
+        source,
+        "            if token not in self.ids:\n                self.ids[token] = max(self.vocab) + 1\n                self.vocab[self.ids[token]] = token\n",
+        "            self.ids[token] = max(self.vocab) + 1\n            self.vocab[self.ids[token]] = token\n",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="Give the special tokens that are missing from vocab the next free ids, in the order given.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Give the special tokens that are missing from vocab the next free ids, in the order given.",
+)
 def specials_not_added(source):
     """Special tokens that are missing from the vocabulary get no id."""
-    return change(source, "                self.ids[token] = max(self.vocab) + 1\n                self.vocab[self.ids[token]] = token\n", "                pass\n")
+    return change(
+        source,
+        "                self.ids[token] = max(self.vocab) + 1\n                self.vocab[self.ids[token]] = token\n",
+        "                pass\n",
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="New ids follow the order of special_tokens as given, not their sorted order.")
+@misconception(
+    task="bpe_tokenizer", advice="New ids follow the order of special_tokens as given, not their sorted order."
+)
 def specials_sorted(source):
     """New special tokens get their ids in sorted order."""
     return change(source, "for special in special_tokens:\n", "for special in sorted(special_tokens):\n")
@@ -1081,13 +1409,23 @@ def vocab_changed(source):
     return change(source, "self.vocab = dict(vocab)", "self.vocab = vocab")
 
 
-@misconception(task="bpe_tokenizer", advice="Encode each chunk by itself and hand out its ids before you ask for the next; do not join the chunks.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Encode each chunk by itself and hand out its ids before you ask for the next; do not join the chunks.",
+)
 def chunks_joined(source):
     """encode_iterable joins all chunks before it encodes them."""
-    return change(source, "        for chunk in chunks:\n            yield from self.encode(chunk)\n", '        yield from self.encode("".join(chunks))\n')
+    return change(
+        source,
+        "        for chunk in chunks:\n            yield from self.encode(chunk)\n",
+        '        yield from self.encode("".join(chunks))\n',
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="Do not collect the chunks first: loop over the iterable itself and yield the ids of one chunk before you ask for the next.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Do not collect the chunks first: loop over the iterable itself and yield the ids of one chunk before you ask for the next.",
+)
 def chunks_collected(source):
     """encode_iterable reads all chunks before it gives the first id."""
     return change(source, "for chunk in chunks:\n", "for chunk in list(chunks):\n")
@@ -1096,7 +1434,11 @@ def chunks_collected(source):
 @misconception(task="bpe_tokenizer", advice="Use yield: encode_iterable gives an iterator, one id at a time.")
 def stream_is_a_list(source):
     """encode_iterable returns a list instead of an iterator."""
-    return change(source, "        for chunk in chunks:\n            yield from self.encode(chunk)\n", "        return [i for chunk in chunks for i in self.encode(chunk)]\n")
+    return change(
+        source,
+        "        for chunk in chunks:\n            yield from self.encode(chunk)\n",
+        "        return [i for chunk in chunks for i in self.encode(chunk)]\n",
+    )
 
 
 @misconception(task="bpe_tokenizer", advice="Use `yield from`: encode gives a list of ids, and the stream gives ids.")
@@ -1105,31 +1447,46 @@ def stream_of_lists(source):
     return change(source, "yield from self.encode(chunk)", "yield self.encode(chunk)")
 
 
-@misconception(task="bpe_tokenizer", advice="Pass errors=\"replace\" to bytes.decode: a model may produce any ids.")
+@misconception(task="bpe_tokenizer", advice='Pass errors="replace" to bytes.decode: a model may produce any ids.')
 def strict_decode(source):
     """decode raises an error on bytes that are no valid UTF-8."""
     return change(source, 'errors="replace"', 'errors="strict"')
 
 
-@misconception(task="bpe_tokenizer", advice="Pass errors=\"replace\", not \"ignore\": invalid bytes become U+FFFD and do not vanish.")
+@misconception(
+    task="bpe_tokenizer", advice='Pass errors="replace", not "ignore": invalid bytes become U+FFFD and do not vanish.'
+)
 def ignores_bad_bytes(source):
     """decode drops bytes that are no valid UTF-8."""
     return change(source, 'errors="replace"', 'errors="ignore"')
 
 
-@misconception(task="bpe_tokenizer", advice="Join the bytes of all ids first and decode once: a character may be spread over several tokens.")
+@misconception(
+    task="bpe_tokenizer",
+    advice="Join the bytes of all ids first and decode once: a character may be spread over several tokens.",
+)
 def decodes_one_by_one(source):
     """decode turns each id into text by itself, which breaks characters of several tokens."""
-    return change(source, 'b"".join(self.vocab[i] for i in ids).decode("utf-8", errors="replace")', '"".join(self.vocab[i].decode("utf-8", errors="replace") for i in ids)')
+    return change(
+        source,
+        'b"".join(self.vocab[i] for i in ids).decode("utf-8", errors="replace")',
+        '"".join(self.vocab[i].decode("utf-8", errors="replace") for i in ids)',
+    )
 
 
 @misconception(task="bpe_tokenizer", advice="A special token has a text like every token: decode must give it back.")
 def specials_skipped(source):
     """decode leaves special tokens out."""
-    return change(source, 'b"".join(self.vocab[i] for i in ids)', 'b"".join(self.vocab[i] for i in ids if self.vocab[i].decode("utf-8", "replace") not in self.special_tokens)')
+    return change(
+        source,
+        'b"".join(self.vocab[i] for i in ids)',
+        'b"".join(self.vocab[i] for i in ids if self.vocab[i].decode("utf-8", "replace") not in self.special_tokens)',
+    )
 
 
-@misconception(task="bpe_tokenizer", advice="Check each id against the vocabulary and raise ValueError with the id in the message.")
+@misconception(
+    task="bpe_tokenizer", advice="Check each id against the vocabulary and raise ValueError with the id in the message."
+)
 def unknown_id_key_error(source):
     """An unknown id raises KeyError instead of ValueError."""
     return change(source, 'raise ValueError(f"the id', 'raise KeyError(f"the id')
@@ -1138,14 +1495,23 @@ def unknown_id_key_error(source):
 @misconception(task="bpe_tokenizer", advice="An unknown id is an error: raise ValueError with the id in the message.")
 def unknown_id_replaced(source):
     """An unknown id becomes a replacement character without a word."""
-    source = change(source, '                raise ValueError(f"the id {i} is not in the vocabulary")\n', "                pass\n")
+    source = change(
+        source, '                raise ValueError(f"the id {i} is not in the vocabulary")\n', "                pass\n"
+    )
     return change(source, 'b"".join(self.vocab[i] for i in ids)', 'b"".join(self.vocab.get(i, b"\\xff") for i in ids)')
 
 
-@misconception(task="bpe_tokenizer", advice="Leave str.encode(\"utf-8\") alone: it raises UnicodeEncodeError, a ValueError, for half a surrogate pair.")
+@misconception(
+    task="bpe_tokenizer",
+    advice='Leave str.encode("utf-8") alone: it raises UnicodeEncodeError, a ValueError, for half a surrogate pair.',
+)
 def surrogates_replaced(source):
     """A lone surrogate is replaced instead of refused."""
-    return change(source, 'self._merge_all(pretoken.encode("utf-8"))', 'self._merge_all(pretoken.encode("utf-8", errors="replace"))')
+    return change(
+        source,
+        'self._merge_all(pretoken.encode("utf-8"))',
+        'self._merge_all(pretoken.encode("utf-8", errors="replace"))',
+    )
 
 
 @misconception(task="bpe_tokenizer", advice="Ids may be larger than 65,535: do not keep them in 16 bits.")
@@ -1154,7 +1520,7 @@ def sixteen_bits(source):
     return change(source, "        return ids\n", "        return [i % 65536 for i in ids]\n")
 
 
-TIKTOKEN_STYLE = '''
+TIKTOKEN_STYLE = """
 class BPETokenizer:
     def __init__(self, vocab, merges, special_tokens=()):
         self.id_to_bytes = {**vocab}
@@ -1206,7 +1572,7 @@ class BPETokenizer:
         except KeyError as error:
             raise ValueError(f"unknown id {error.args[0]}") from None
         return data.decode("utf-8", "replace")
-'''
+"""
 
 
 @honest(task="bpe_tokenizer")
@@ -1285,13 +1651,13 @@ def with_a_heap(source):
 @honest(task="bpe_tokenizer")
 def iterator_class(source):
     """encode_iterable with an iterator that keeps the ids of one chunk, and functools for the memory."""
-    stream = '''
+    stream = """
     def encode_iterable(self, chunks):
         return Stream(self, chunks)
-'''
+"""
     start = source.index("    def encode_iterable")
     end = source.index("    def decode")
-    helper = '''
+    helper = """
 class Stream:
     def __init__(self, tokenizer, chunks):
         self.tokenizer, self.chunks, self.waiting = tokenizer, iter(chunks), []
@@ -1304,5 +1670,5 @@ class Stream:
             self.waiting = self.tokenizer.encode(next(self.chunks))[::-1]
         return self.waiting.pop()
 
-'''
+"""
     return helper + source[:start] + stream + "\n" + source[end:]

@@ -29,7 +29,9 @@ PIECES = [
     "你好", "世界", "日本語", "ひらがな", "カタカナ", "한국어", "\u1112\u1161\u11ab", "ქართული", "ᏣᎳᎩ", "አማርኛ", "ﬁ", "ǅ", "ʰ", "𝔊", "𐍈",
     "🙂", "👋🏽", "👩‍👩‍👧", "🇩🇪", "❤️", "☺", "1️⃣", "→", "∑", "\U0010ffff", "\ue000",
 ]  # fmt: skip
-TEXTS = st.lists(st.sampled_from(PIECES) | st.characters(max_codepoint=0x4FF, exclude_categories=("Cn", "Cs")), max_size=8).map("".join)
+TEXTS = st.lists(
+    st.sampled_from(PIECES) | st.characters(max_codepoint=0x4FF, exclude_categories=("Cn", "Cs")), max_size=8
+).map("".join)
 SEEDS = st.integers(0, 2**16)
 
 
@@ -48,7 +50,11 @@ def words_text(seed, *, letters="abc", words=8, longest=6, length=24):
 
 def slow_merges(text, count, special_tokens=()):
     """The merges of a trainer that counts everything anew after each: written for being read, and for nothing else."""
-    words = [[bytes([byte]) for byte in word.encode()] for part in cut_at(text, special_tokens) for word in PATTERN.findall(part)]
+    words = [
+        [bytes([byte]) for byte in word.encode()]
+        for part in cut_at(text, special_tokens)
+        for word in PATTERN.findall(part)
+    ]
     merges = []
     while len(merges) < count:
         counts = Counter(pair for word in words for pair in zip(word, word[1:]))
@@ -87,7 +93,11 @@ def cut_at(text, special_tokens):
 
 def vocabulary(merges, special_tokens=()):
     """The vocabulary that belongs to these merges."""
-    tokens = [bytes([byte]) for byte in range(256)] + [a + b for a, b in merges] + [special.encode() for special in special_tokens]
+    tokens = (
+        [bytes([byte]) for byte in range(256)]
+        + [a + b for a, b in merges]
+        + [special.encode() for special in special_tokens]
+    )
     return dict(enumerate(tokens))
 
 
@@ -96,7 +106,9 @@ def short_gpt2():
     """GPT-2's tokenizer as it was after 300 of its 50,000 merges: vocabulary, merges, and tiktoken with the same."""
     tokens = sorted(gpt2_ranks().items(), key=lambda item: item[1])[:556]
     ranks = dict(tokens)
-    encoding = tiktoken.Encoding("short", pat_str=PATTERN.pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": len(ranks)})
+    encoding = tiktoken.Encoding(
+        "short", pat_str=PATTERN.pattern, mergeable_ranks=ranks, special_tokens={"<|endoftext|>": len(ranks)}
+    )
     merges = []
     for token, rank in tokens[256:]:
         parts = [bytes([byte]) for byte in token]
@@ -158,7 +170,24 @@ def test_char_two(student):
 
 # Words
 
-WORDS = ["to", "be", "To", "not", "or", "the", "e-mail", "O'er", "well--met", "under_score", "don't", "naïve", "x=y", "a|b", "<", "$5"]
+WORDS = [
+    "to",
+    "be",
+    "To",
+    "not",
+    "or",
+    "the",
+    "e-mail",
+    "O'er",
+    "well--met",
+    "under_score",
+    "don't",
+    "naïve",
+    "x=y",
+    "a|b",
+    "<",
+    "$5",
+]
 MARKS = [",", ".", ":", ";", "?", "_", "!", '"', "(", ")", "'", "--", "-", "…", "*", "--;", ")."]
 GAPS = [" ", "  ", "\n", " \t ", "\u00a0", "\u3000"]
 SENTENCES = st.lists(
@@ -252,7 +281,9 @@ def test_merge_once(student):
 def test_merge_pure(student):
     """The list given is left as it was."""
     ids = [300, 7, 7, 7, 300, 7]
-    assert_equal(student.observe("merge", ids, (300, 7), 301, inputs=True).inputs_after, [ids], what="the list after the call")
+    assert_equal(
+        student.observe("merge", ids, (300, 7), 301, inputs=True).inputs_after, [ids], what="the list after the call"
+    )
 
 
 # Training
@@ -369,17 +400,21 @@ def test_train_growth(student, reference):
     text, words = _long_tail(merges=500)
     expected = reference.train_bpe(text, 756)
     # A trainer that recounts makes 500 counts of the corpus for this. Honest ones need the time of about 10 to 80 counts,
-    # measured here and now on the same machine, before and after; 200 are allowed, and three tries.
+    # measured here and now on the same machine, before and after; 200 are allowed. Near that, it is measured again.
+    taken = fifty = 0.0
     for _ in range(3):
-        allowed = _seconds_to_count(words, 25)
+        fifty += _seconds_to_count(words, 25)
         start = time.perf_counter()
         found = student.train_bpe(text, 756)
-        taken = time.perf_counter() - start
+        taken += time.perf_counter() - start
+        fifty += _seconds_to_count(words, 25)
         assert_equal(found, expected)
-        allowed += _seconds_to_count(words, 25)
-        if taken <= 4 * allowed:
-            return
-    fail("500 merges took longer than counting the whole corpus 200 times: after a merge, visit only the words that hold the pair.")
+        if not 2.5 < taken / fifty < 8:
+            break
+    if taken > 4 * fifty:
+        fail(
+            "500 merges took longer than counting the whole corpus 200 times: after a merge, visit only the words that hold the pair."
+        )
 
 
 def _long_tail(merges):
@@ -404,7 +439,10 @@ def _seconds_to_count(words, times):
 
 def _trained(result):
     """What `train_bpe` gave, as its two parts."""
-    require(isinstance(result, tuple) and len(result) == 2, "train_bpe must return two things: the vocabulary and the merges.")
+    require(
+        isinstance(result, tuple) and len(result) == 2,
+        "train_bpe must return two things: the vocabulary and the merges.",
+    )
     return result
 
 
@@ -437,7 +475,11 @@ def test_bpe_order(student):
         number = {token: i for i, token in vocab.items()}
         tokenizer = student.new("BPETokenizer", vocab, pairs)
         for text, tokens in cases.items():
-            assert_equal(tokenizer.encode(text), [number[token.encode()] for token in tokens], what=f"the list of ids for {text!r}")
+            assert_equal(
+                tokenizer.encode(text),
+                [number[token.encode()] for token in tokens],
+                what=f"the list of ids for {text!r}",
+            )
 
 
 @task("bpe_tokenizer", weight=3, examples=12)
@@ -485,7 +527,12 @@ SPECIALS = ["<|a|>", "<|a|><|b|>", "<|", "end", "\u00e9", "[x]", ".*"]
 
 
 @task("bpe_tokenizer", weight=3)
-@given(st.permutations(SPECIALS), st.lists(st.sampled_from([*SPECIALS, *SPECIALS, "<|a", "ab", " a", "<", "|>", "en", "d", "\n", "x"]), max_size=8).map("".join))
+@given(
+    st.permutations(SPECIALS),
+    st.lists(
+        st.sampled_from([*SPECIALS, *SPECIALS, "<|a", "ab", " a", "<", "|>", "en", "d", "\n", "x"]), max_size=8
+    ).map("".join),
+)
 def test_bpe_specials(student, reference, specials, text):
     """Each special token is one id wherever it stands; of two that fit at one place, the longer is taken."""
     merges = [(b"a", b"b"), (b"|", b"a"), (b"e", b"n"), (b"|", b">"), (b" ", b"a")]
@@ -539,7 +586,9 @@ CHUNKS = ["ab", "", "a", "b <", "z>ab<z>", " \n", " ab", "\u00e9", "abab"]
 @task("bpe_tokenizer", weight=2)
 def test_bpe_stream(student):
     """Encoding piece by piece gives the ids of each piece, one after the other, as an iterator."""
-    tokenizer = student.new("BPETokenizer", vocabulary([(b"a", b"b"), (b" ", b"ab")]), [(b"a", b"b"), (b" ", b"ab")], ["<z>"])
+    tokenizer = student.new(
+        "BPETokenizer", vocabulary([(b"a", b"b"), (b" ", b"ab")]), [(b"a", b"b"), (b" ", b"ab")], ["<z>"]
+    )
     stream = tokenizer.keep("encode_iterable", CHUNKS)
     expected = [256, 97, 98, 32, 60, 122, 62, 256, 258, 32, 10, 257, 195, 169, 256, 256]
     assert_equal([student.next(stream) for _ in expected], expected, what="the list of ids")
@@ -555,7 +604,10 @@ def test_bpe_lazy(student):
     for taken, (expected, most) in enumerate([(256, 1), (256, 1), (256, 2), (97, 3)], start=1):
         assert_equal(student.next(stream), expected, what=f"id number {taken}")
         pulled = student.pulled(pieces)
-        require(pulled <= most, f"After {taken} ids, {pulled} pieces have been read; {most} would do. Read one piece at a time.")
+        require(
+            pulled <= most,
+            f"After {taken} ids, {pulled} pieces have been read; {most} would do. Read one piece at a time.",
+        )
 
 
 @task("bpe_tokenizer", weight=1, needs="test_bpe_decode")

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from autograder.diagnosis import battery, change, honest, misconception
+from autograder.errors import StudentError
 
 # The batteries ask with the same tiny GPT, batches and drives as the hidden tests beside this file.
 _spec = importlib.util.spec_from_file_location("hidden_training", Path(__file__).with_name("test_hidden.py"))
@@ -125,16 +126,16 @@ def windows(ids, context_length, stride):
 def batch_questions(ask):
     """Batches from fixed generators, at the edges, of small types, to another device, and without a generator."""
     data = torch.arange(50, 62)
+
+    def drawn(*arguments, seed, **settings):
+        # The global state is seeded as well: whoever ignores the generator draws from there.
+        return ask.observe("get_batch", *arguments, generator=ask.generator(seed), seed=1, **settings).value
+
     return [
-        ask.get_batch(data, 4, 6, generator=ask.target.generator(1)),
-        ask.get_batch(data, 3, 2, "cpu", ask.target.generator(2)),
-        ask.get_batch(data[:5], 4, 3, generator=ask.target.generator(3)),
-        ask.get_batch(data[:6], 4, 9, generator=ask.target.generator(3)),
-        ask.get_batch(data.to(torch.uint8), 4, 2, generator=ask.target.generator(4)),
-        ask.get_batch(data[:4], 4, 2, generator=ask.target.generator(4)),
-        ask.get_batch(data[:2], 4, 2, generator=ask.target.generator(4)),
-        ask.get_batch(data, 4, 2, device="meta", generator=ask.target.generator(5)),
-        ask.observe("get_batch", data, 4, 3, generator=ask.target.generator(6), randomness=True, seed=1).random_used,
+        drawn(data, 4, 6, seed=2), drawn(data, 3, 2, "cpu", seed=3), drawn(data[:5], 4, 3, seed=4), drawn(data[:6], 4, 9, seed=4),
+        drawn(data.to(torch.uint8), 4, 2, seed=5), drawn(data[:4], 4, 2, seed=5), drawn(data[:2], 4, 2, seed=5),
+        drawn(data, 4, 2, device="meta", seed=6),
+        ask.observe("get_batch", data, 4, 3, generator=ask.generator(6), randomness=True, seed=1).random_used,
         ask.observe("get_batch", data, 4, 3, seed=9).value,
     ]  # fmt: skip
 
@@ -651,10 +652,14 @@ def adamw_questions(ask):
     """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, schedule, saved state."""
     drive = hidden.drive
     groups = [{"lr": 0.2, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "eps": 0.1}, {"weight_decay": 0.7}]
+    try:
+        in_groups = drive(ask.target, groups, 2, lr=0.1, weight_decay=0.2)
+    except StudentError as error:
+        in_groups = error.kind
     return [
         drive(ask, None, 3, lr=0.1, weight_decay=0.0), drive(ask, None, 2), drive(ask, None, 3, lr=0.1, weight_decay=0.5),
         drive(ask, None, 2, lr=0.1, weight_decay=0.0, eps=0.4), drive(ask, None, 3, lr=0.1, weight_decay=0.3, betas=(0.6, 0.8)),
-        drive(ask, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}), drive(ask, groups, 2, lr=0.1, weight_decay=0.2),
+        drive(ask, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}), in_groups,
         drive(ask, None, 3, lr=9.0, weight_decay=0.5, rates=[0.1, 0.3, 0.05]), drive(ask, None, 4, lr=0.1, weight_decay=0.3, reload=2),
     ]  # fmt: skip
 
@@ -986,7 +991,7 @@ def step_questions(ask):
     ask.train_step(left, plain_descent(ask, left), [pair(4)])
     quiet = gpt(ask, dropout=0.4)
     quiet.eval()
-    quiet_value = ask.train_step(quiet, plain_descent(ask, quiet), [pair(5)])
+    quiet_value = ask.observe("train_step", quiet, plain_descent(ask, quiet), [pair(5)], seed=1).value
     loud = gpt(ask, dropout=0.4)
     watch = ask.new("Watch", loud)
     ask.train_step(loud, plain_descent(ask, loud), [pair(5)])
@@ -1050,7 +1055,7 @@ def a_step_each(source):
 
 @misconception(task="train_step", advice="Clip between the backward passes and `optimizer.step()`.")
 def clipped_too_late(source):
-    """The gradient is clipped after the step, when it does nothing any more."""
+    """The gradient is not clipped before the step: not at all, or after it, when it does nothing any more."""
     return change(source, "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()\n",
                   "    optimizer.step()\n    norm = clip_gradients(model.parameters(), max_norm)\n")
 
@@ -1060,12 +1065,6 @@ def clipped_too_early(source):
     """The gradient is clipped before it is computed."""
     source = change(source, "    losses = []\n", "    losses = []\n    norm = clip_gradients(model.parameters(), max_norm)\n")
     return change(source, "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()", "    optimizer.step()")
-
-
-@misconception(task="train_step", advice="Call `clip_gradients` with `max_norm` before the step.")
-def not_clipped(source):
-    """The gradient is measured but never clipped."""
-    return change(source, "clip_gradients(model.parameters(), max_norm)", "clip_gradients(model.parameters(), math.inf)")
 
 
 @misconception(task="train_step", advice="Pass `max_norm` on.")
@@ -1209,7 +1208,10 @@ def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
 def judge_questions(ask):
     """Texts that fill the windows and that do not, batches that come out even and not, the mode, the passes."""
     data = integers(40, 18)
-    plain = [ask.evaluate(gpt(ask), data[:n], hidden.CONTEXT, rows) for n, rows in ((16, 2), (16, 9), (18, 1), (18, 3), (4, 2))]
+    plain = [
+        ask.observe("evaluate", gpt(ask), data[:n], hidden.CONTEXT, rows, seed=1).value
+        for n, rows in ((16, 2), (16, 9), (18, 1), (18, 3), (4, 2))
+    ]
     modes = []
     for training in (True, False):
         model = gpt(ask, dropout=0.5)
@@ -1233,7 +1235,7 @@ def judged_with_dropout(source):
 @misconception(task="evaluate", advice="Write `with torch.no_grad():` around the loop, or `@torch.no_grad()` above the function. A bare call has no effect.")
 def gradients_prepared(source):
     """Gradients are prepared for nothing: there is no torch.no_grad(), or it has no effect."""
-    return change(source, "@torch.no_grad()\n", "")
+    return change(source, "with torch.no_grad():", "with contextlib.nullcontext():")
 
 
 @misconception(task="evaluate", advice="Put the mode back: remember `model.training` before `eval()`.")
@@ -1393,18 +1395,11 @@ def _names(ask, place):
     return sorted(str(ask.next(files)).rpartition("/")[2] for _ in range(4))
 
 
-@misconception(task="checkpoint", advice="Save `optimizer.state_dict()` as well, and load it.")
+@misconception(task="checkpoint", advice="Save `optimizer.state_dict()` as well, and load it into the optimizer.")
 def optimizer_forgotten(source):
-    """The optimizer's state is not saved, so the first steps after a restart go wrong."""
+    """The optimizer's state is not saved, or not loaded, so the first steps after a restart go wrong."""
     source = change(source, '"optimizer": optimizer.state_dict(), ', "")
     return change(source, '    optimizer.load_state_dict(saved["optimizer"])\n', "")
-
-
-@misconception(task="checkpoint", advice="Load the optimizer's state too, not only the model's.")
-def optimizer_not_loaded(source):
-    """The optimizer's state is saved, but not loaded."""
-    return change(source, '    optimizer.load_state_dict(saved["optimizer"])\n', '    saved["optimizer"]\n').replace(
-        "map_location=\"cpu\", ", "")
 
 
 @misconception(task="checkpoint", advice="Load the whole state_dict of the optimizer: its groups hold the learning rate.")
@@ -1557,12 +1552,12 @@ def train_questions(ask):
     everything = {"accumulation": 2, "max_norm": 0.3, "weight_decay": 0.6, "warmup_steps": 1, "total_steps": 4, "eval_interval": 2}
     for settings in ({"eval_interval": 2, "total_steps": 5}, everything, {"total_steps": 2, "eval_interval": 5, "seed": 3}):
         model = gpt(ask)
-        config = ask.keep("TrainConfig", **{**hidden.SETTINGS, **settings})
+        config = hidden.configured(ask, **settings)
         answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model)]
     model = gpt(ask, dropout=0.3, wide=False)
     model.eval()
     watch = ask.new("Watch", model)
-    config = ask.keep("TrainConfig", **{**hidden.SETTINGS, "total_steps": 4, "autocast_dtype": torch.bfloat16})
+    config = hidden.configured(ask, total_steps=4, accumulation=2, autocast_dtype=torch.bfloat16)
     ask.train(model, integers(1, 60), integers(2, 15), config)
     passes = [each for each in _all(watch.get("passes")) if not isinstance(each, dict) or each["gradients"]]
     quiet = ask.observe("train", gpt(ask), integers(1, 60), integers(2, 15), config, randomness=True, seed=0).random_used

@@ -626,7 +626,7 @@ assert c.grad is None and clip_gradients([c], 1.0) == 0.0, "without gradients th
 print("clip_gradients: the visible checks pass.")
 
 # %% tags=["demo"]
-figure, axes = plt.subplots(figsize=(4.6, 3.4))
+figure, axes = plt.subplots(figsize=(5.2, 4))
 arrows = (((3, 4), "tab:gray", "the gradient (3, 4)"), ((1.2, 1.6), "tab:blue", "clipped together"),
           ((2, 2), "tab:red", "clipped one by one"))
 for (right, up), color, label in arrows:
@@ -634,8 +634,8 @@ for (right, up), color, label in arrows:
     axes.plot([], [], color=color, label=label)
 turn = torch.linspace(0, math.pi / 2, 60)
 axes.plot(2 * turn.cos(), 2 * turn.sin(), color="tab:blue", linestyle=":", label="max_norm = 2")
-axes.set(xlim=(0, 4.6), ylim=(0, 4.4), aspect="equal", title="Clipping shortens; it must not turn")
-axes.legend(loc="upper left", fontsize=8)
+axes.set(xlim=(0, 5.4), ylim=(0, 4.4), aspect="equal", title="Clipping shortens; it must not turn")
+axes.legend(loc="lower right", fontsize=8)
 plt.show()
 
 # %% [markdown]
@@ -792,7 +792,7 @@ for label, color, make in (("plain descent, lr 0.45", "tab:orange", lambda p: SG
     axes.plot(path[:, 0], path[:, 1], ".-", color=color, label=label, markersize=4, linewidth=1)
 axes.plot(0, 0, "k*", markersize=10)
 axes.set(title="60 steps in a narrow valley")
-axes.legend(fontsize=8, loc="lower left")
+axes.legend(fontsize=8, loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -961,7 +961,7 @@ left.set(xlabel="step", ylabel="loss", title="It learns")
 left.legend()
 right.hist(norms, bins=40)
 right.axvline(1.0, color="tab:red", label="max_norm")
-right.set(xlabel="length of the gradient", ylabel="steps", title="Most steps need no clipping, or nearly none")
+right.set(xlabel="length of the gradient", ylabel="steps", title="How long was the gradient?")
 right.legend()
 plt.tight_layout()
 plt.show()
@@ -1003,7 +1003,6 @@ plt.show()
 # </details>
 
 # %% nbgrader={"grade": false, "grade_id": "evaluate", "locked": false, "schema_version": 3, "solution": true, "task": false}
-@torch.no_grad()
 def evaluate(model, data, block_size, batch_size):
     """The mean loss per token over a whole text, cut into windows that do not overlap.
 
@@ -1029,11 +1028,12 @@ def evaluate(model, data, block_size, batch_size):
     model.eval()
     total = count = 0
     try:
-        for x, y in batches:
-            x, y = x.to(device, torch.int64), y.to(device, torch.int64)
-            # The model gives a mean: times the number of targets it is a sum again, so that batches weigh rightly.
-            total += model(x, y)[1].item() * y.numel()
-            count += y.numel()
+        with torch.no_grad():
+            for x, y in batches:
+                x, y = x.to(device, torch.int64), y.to(device, torch.int64)
+                # The model gives a mean: times the number of targets it is a sum again, so batches weigh rightly.
+                total += model(x, y)[1].item() * y.numel()
+                count += y.numel()
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -1311,10 +1311,10 @@ plt.show()
 class LiveCurve(Watch):
     """Watches a model while it is trained, and draws: a progress bar, and the loss so far."""
 
-    def __init__(self, model, forwards, seconds=4.0):
-        """`forwards`: how many training passes there will be; `seconds`: how often to draw."""
+    def __init__(self, model, forwards, most=math.inf, seconds=4.0):
+        """`forwards`: how many training passes there will be; it draws every `seconds` and stops after `most`."""
         super().__init__(model)
-        self.forwards, self.seconds = forwards, seconds
+        self.forwards, self.most, self.seconds = forwards, most, seconds
 
     def __enter__(self):
         self.figure, (self.bar, self.axes) = plt.subplots(
@@ -1330,6 +1330,8 @@ class LiveCurve(Watch):
         if time.monotonic() - self.drawn > self.seconds:
             self.drawn = time.monotonic()
             self.picture.update(self.draw())
+        if time.monotonic() - self.start > self.most:
+            raise KeyboardInterrupt    # as if you had pressed stop
 
     def curves(self):
         """The losses of the training passes, and after how many of them each evaluation gave which loss."""
@@ -1378,14 +1380,14 @@ trial = TrainConfig(total_steps=12, batch_size=12, block_size=64, eval_interval=
 begun = time.monotonic()
 train(GPT(small), train_ids, val_ids[:1000], trial)
 pace = (time.monotonic() - begun) / trial.total_steps
-total_steps = int(min(2000, max(200, 55 / pace)))
+total_steps = int(min(2000, max(100, 55 / pace)))
 print(f"{1000 * pace:.0f} ms a step: {total_steps} steps fit into a minute")
 
 config = TrainConfig(total_steps=total_steps, batch_size=12, block_size=64, peak=2e-3, floor=1e-4,
                      warmup_steps=total_steps // 20, weight_decay=0.1, max_norm=1.0, accumulation=1,
                      eval_interval=max(1, total_steps // 8), seed=1)
 history = []
-with LiveCurve(mine, total_steps):
+with LiveCurve(mine, total_steps, most=80):
     history = train(mine, train_ids, val_ids[:10_000], config)
 
 # %% tags=["demo"]
@@ -1413,12 +1415,21 @@ def stream(model, prompt="\n", temperature=0.8, limit=None, seed=None):
         yield characters[ids[0, -1]]
 
 
+def write(characters_of_a_stream):
+    """Show them as they come, in one place that grows; pressing stop ends it."""
+    written, page = "", display({"text/plain": ""}, raw=True, display_id=True)
+    try:
+        for count, character in enumerate(characters_of_a_stream, start=1):
+            written += character
+            if count % 8 == 0:
+                page.update({"text/plain": written[-4000:]}, raw=True)
+    except KeyboardInterrupt:
+        written += " [stopped]"
+    page.update({"text/plain": written[-4000:]}, raw=True)
+
+
 LIMIT = 700       # None: on and on, until you press stop
-try:
-    for character in stream(mine, limit=LIMIT, seed=4):
-        print(character, end="", flush=True)
-except KeyboardInterrupt:
-    print("\n[stopped]")
+write(stream(mine, limit=LIMIT, seed=4))
 
 # %% [markdown]
 # ### The same, trained longer
@@ -1440,7 +1451,7 @@ for name, parameter in trained.named_parameters():
     transposed = name.endswith(("c_attn.weight", "c_fc.weight", "c_proj.weight"))
     parameter.data.copy_(weights[name].T if transposed else weights[name])
 print(f"Its validation loss over the whole last tenth is {facts['validation_loss']}.\n")
-print("".join(stream(trained, limit=500, seed=1)))
+write(stream(trained, limit=500, seed=1))
 
 # %% [markdown]
 # ### On a GPU
@@ -1461,7 +1472,7 @@ if torch.cuda.is_available():
                          autocast_dtype=torch.bfloat16)
     with LiveCurve(large, config.total_steps):
         history = train(large, train_ids.cuda(), val_ids.cuda(), config)
-    print("".join(stream(large, limit=1000)))
+    write(stream(large, limit=1000))
 else:
     print("No GPU here: this cell does nothing.")
 

@@ -244,7 +244,8 @@ def test_loss_stable(student, reference):
         expected = reference.observe("cross_entropy", logits, targets, gradient="sum")
         outcome = student.observe("cross_entropy", logits, targets, gradient="sum")
         assert_close(outcome.value, expected.value, what="the loss")
-        assert_close(outcome.gradients[0], expected.gradients[0], what="the gradient of the logits")
+        # At this size float32 rounds a logit to a thousandth.
+        assert_close(outcome.gradients[0], expected.gradients[0], atol=2e-3, what="the gradient of the logits")
 
 
 @task("cross_entropy", weight=1, needs="test_loss_values")
@@ -917,13 +918,17 @@ SETTINGS = {
 KEYS = ("step", "train_loss", "lr", "val_loss")
 
 
+def configured(client, **settings):
+    """A TrainConfig; its fields in their order, as `seed` by name would be an option of the call."""
+    return client.new("TrainConfig", *{**SETTINGS, **settings}.values())
+
+
 def trained(client, *, mode=None, dropout=0.0, wide=True, **settings):
     """A short run; gives the history and the model."""
     model = gpt(client, dropout=dropout, wide=wide)
     if mode is not None:
         model.train(mode)
-    config = client.keep("TrainConfig", **{**SETTINGS, **settings})
-    history = client.train(model, integers(1, 60), integers(2, 15), config)
+    history = client.train(model, integers(1, 60), integers(2, 15), configured(client, **settings))
     if not isinstance(history, list) or not all(isinstance(each, dict) for each in history):
         fail("The history is a list of dicts.")
     return history, model
@@ -986,7 +991,7 @@ def test_train_mode(student, reference):
         model = gpt(student, dropout=0.3)
         model.train(mode)
         watch = student.new("Watch", model)
-        student.train(model, integers(1, 60), integers(2, 15), student.keep("TrainConfig", **SETTINGS))
+        student.train(model, integers(1, 60), integers(2, 15), configured(student))
         learning = [each["training"] for each in watch.get("passes") if each["gradients"]]
         require(all(learning), "The model must be in training mode in every training step, also after an evaluation.")
         require(model.get("training") is True, "At the end the model is in training mode.")
@@ -996,7 +1001,7 @@ def test_train_mode(student, reference):
 def test_train_chance(student, reference):
     """The seed decides the batches, and the global random state is neither read nor changed."""
     model = gpt(student)
-    config = student.keep("TrainConfig", **{**SETTINGS, "seed": 23, "total_steps": 3})
+    config = configured(student, seed=23, total_steps=3)
     outcome = student.observe("train", model, integers(1, 60), integers(2, 15), config, randomness=True)
     require(not outcome.random_used, "The global random state must stay as it is: use a generator of the run's own.")
     expected, other = trained(reference, seed=23, total_steps=3)
@@ -1009,7 +1014,7 @@ def test_train_autocast(student, reference):
     """autocast_dtype reaches the training steps."""
     model = gpt(student, wide=False)
     watch = student.new("Watch", model)
-    config = student.keep("TrainConfig", **{**SETTINGS, "total_steps": 2, "autocast_dtype": torch.bfloat16})
+    config = configured(student, total_steps=2, autocast_dtype=torch.bfloat16)
     student.train(model, integers(1, 60), integers(2, 15), config)
     dtypes = [each["dtype"] for each in watch.get("passes") if each["gradients"]]
     require(all(dtype is torch.bfloat16 for dtype in dtypes), "With autocast_dtype set, every training step runs under autocast.")

@@ -8,6 +8,7 @@ goal is missed. `--repeat N` takes the quickest of N (the recounting trainer run
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -49,7 +50,7 @@ def train_recounting(text):
         while len(vocab) < IDS:
             counts = {}
             for word, n in words.items():
-                for pair in zip(word, word[1:], strict=False):
+                for pair in itertools.pairwise(word):
                     counts[pair] = counts.get(pair, 0) + n
             a, b = best = max(counts, key=lambda pair: (counts[pair], vocab[pair[0]], vocab[pair[1]]))
             merges.append((vocab[a], vocab[b]))

@@ -1,0 +1,128 @@
+"""`autograder demo`: a made-up class, graded by nbgrader as a real one would be. Everything it writes lies in build/demo/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from autograder import batch, fanout
+from autograder.assignment import assignments, find_solutions, read_assignment
+from autograder.classroom import NAMES, Classroom, HandIn
+from autograder.collect import find_jobs
+from autograder.confinement import LEVELS
+from autograder.diagnosis import read_bank
+from autograder.errors import GraderError
+from autograder.grader import Options, start_zygote
+from autograder.render import classpage, text, words
+from autograder.report import Report
+
+# Every damage is done to one assignment; of the others a few students hand in the usual.
+WITH_EVERYTHING = "attention"
+
+
+def run(here: Path) -> int:
+    """Make the class, grade it, and say what came of it.
+
+    Raises:
+        GraderError: a step of nbgrader failed.
+    """
+    solutions = find_solutions(here)
+    root = solutions.parent
+    course = root / "build" / "demo"
+    shutil.rmtree(course, ignore_errors=True)
+    with start_zygote("none") as zygote:  # whatever this machine offers; it is said, not hidden
+        level = zygote.level
+    print(f"Isolation of student code on this machine: {level}. (`autograder doctor` tells more.)", flush=True)
+    names = assignments(solutions)
+    told = {name: _hand_in(course, solutions, name) for name in names}
+    print(f"{sum(map(len, told.values()))} notebooks handed in, in {course.relative_to(root)}/submitted/.", flush=True)
+
+    began = time.monotonic()
+    reports = _grade(course / "submitted", solutions, root / "build" / "reports")
+    seconds = time.monotonic() - began
+    _book(root, course, names, level)
+    _pages(course, reports)
+    _tell(reports, told, seconds, root, course, level)
+    return 0
+
+
+def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
+    assignment = read_assignment(solutions / name)
+    room = Classroom(assignment, read_bank(assignment.folder / "misconceptions.py"))
+    work = list(room.everything() if name == WITH_EVERYTHING else room.ordinary(5, 2))
+    handed = dict(zip(NAMES, work, strict=False))
+    for student, one in handed.items():
+        folder = course / "submitted" / student / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.ipynb").write_bytes(one.data)
+    return handed
+
+
+def _grade(submitted: Path, solutions: Path, cache: Path) -> list[Report]:
+    """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache."""
+    jobs = find_jobs(submitted, solutions)
+    processes = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    settings = fanout.Settings(solutions.resolve(), Options(isolation="none"), cache.resolve())
+    done = list(batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)))
+    for one in done:
+        if one.fault:
+            print(f"{one.job.student}: {one.fault}", file=sys.stderr)
+    return sorted((one.report for one in done), key=lambda report: (report.assignment, NAMES.index(report.student)))
+
+
+def _book(root: Path, course: Path, names: list[str], level: str) -> None:
+    least = f"--Grading.isolation={min(level, 'partial', key=LEVELS.index)}"
+    for name in names:
+        _nbgrader(root, course, "autograde", name, least)
+        _nbgrader(root, course, "generate_feedback", name)
+    _nbgrader(root, course, "export", f"--to={course / 'grades.csv'}")
+
+
+def _nbgrader(root: Path, course: Path, command: str, *arguments: str) -> None:
+    """One command of nbgrader's own, from the project's root. What it logs is kept, and shown only where it fails."""
+    words_ = [sys.executable, "-m", "nbgrader", command, *arguments, f"--course-dir={course}"]
+    print(f"nbgrader {command} {' '.join(arguments)}", flush=True)
+    with (course / "nbgrader.log").open("ab") as log:
+        status = subprocess.run(words_, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+    if status:
+        tail = "\n".join((course / "nbgrader.log").read_text(errors="replace").splitlines()[-15:])
+        message = f"nbgrader {command} ended with {status}; the last lines of {course / 'nbgrader.log'}:\n{tail}"
+        raise GraderError(message)
+
+
+def _pages(course: Path, reports: list[Report]) -> None:
+    for name in sorted({report.assignment for report in reports}):
+        mine = [report for report in reports if report.assignment == name]
+        (course / f"class-{name}.html").write_text(classpage.render(mine, date=batch.today()), encoding="utf-8")
+
+
+def _tell(
+    reports: list[Report], told: dict[str, dict[str, HandIn]], seconds: float, root: Path, course: Path, level: str
+) -> None:
+    for name, handed in told.items():
+        mine = [report for report in reports if report.assignment == name]
+        print(f"\n{name}")
+        print(f"{'student':8} {'score':>9}  {'handed in':38} first diagnosis, notes")
+        for report in mine:
+            said = [words.first_mistake(report), *report.notes]
+            line = " ".join(" | ".join(part for part in said if part).split())
+            print(f"{report.student:8} {words.score(report):>9}  {handed[report.student].what[:38]:38} {line[:90]}")
+    graded = [report for report in reports if report.seconds]
+    each = sum(report.seconds for report in graded) / max(len(graded), 1)
+    place = course.relative_to(root)
+    first = next(iter(told))
+    print(
+        f"\n{len(reports)} submissions in {seconds:.0f} s, {each:.2f} s each; isolation: {level}.\n"
+        f"Open next:\n"
+        f"  {place}/class-{first}.html            the class at a glance\n"
+        f"  {place}/feedback/ben/{first}/{first}.html   what a student gets\n"
+        f"  {place}/grades.csv                    the grades, from nbgrader's gradebook {place}/gradebook.db"
+    )
+
+
+__all__ = ["run", "text"]
