@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,10 +153,8 @@ def submission(assignment: Assignment, cells: Sequence[Cell]) -> Submission:
     run: list[tuple[str, str]] = []
     changed: list[tuple[str, str]] = []
     filled: dict[str, int] = {}
-    found = {str(cell.grade_id) for cell in cells if cell.grade_id in released}
-    counts = {task.name: sum(cell.grade_id == task.name for cell in cells) for task in assignment.tasks}
     for number, cell in enumerate(cells, start=1):
-        ours = released.get(cell.grade_id)
+        ours = released.get(cell.grade_id or "")
         if ours is not None and ours.is_task:
             name = str(cell.grade_id)
             if cell.source.strip() == ours.source.strip() or not cell.source.strip():
@@ -171,17 +170,22 @@ def submission(assignment: Assignment, cells: Sequence[Cell]) -> Submission:
             changed.append((f"cell {number}", cell.source))
         elif _is_run(cell, shown):
             run.append((f"cell {number}{AS_GIVEN if cell.source.strip() in shown else ''}", cell.source))
-    for task in assignment.tasks:
-        if counts[task.name] > 1:
-            notes.append(f"The cell `{task.name}` stands {_times(counts[task.name])}; the last one that runs is graded.")
-        elif counts[task.name] == 0:
-            notes.append(f"The cell `{task.name}` is missing, or has lost its label.")
-    for cell in assignment.given:
-        if cell.grade_id not in found:
-            notes.append(f"The given cell `{cell.grade_id}` is missing; it was put back.")
+    notes += _doubled_and_missing(assignment, cells)
     given = [(str(cell.grade_id), cell.source) for cell in assignment.given]
     unfilled = frozenset(task.name for task in assignment.tasks if task.name not in filled)
     return Submission(assignment.name, tuple(changed + given + run), tuple(notes), unfilled)
+
+
+def _doubled_and_missing(assignment: Assignment, cells: Sequence[Cell]) -> list[str]:
+    notes: list[str] = []
+    counts = Counter(cell.grade_id for cell in cells)
+    for name in (task.name for task in assignment.tasks):
+        if counts[name] > 1:
+            notes.append(f"The cell `{name}` stands {_times(counts[name])}; the last one that runs is graded.")
+        elif counts[name] == 0:
+            notes.append(f"The cell `{name}` is missing, or has lost its label.")
+    missing = [cell.grade_id for cell in assignment.given if not counts[cell.grade_id]]
+    return notes + [f"The given cell `{name}` is missing; it was put back." for name in missing]
 
 
 def _is_run(cell: Cell, shown: dict[str, Cell]) -> bool:

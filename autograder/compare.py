@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 import torch
 
 from autograder.errors import CheckFailed, StudentError
-from autograder.wire import Opaque
+from autograder.values import Opaque
 
 # (relative, absolute): float64 leaves room for another order of summation only.
 TOLERANCES = {
@@ -226,7 +226,10 @@ def kind_name(value: object) -> str:
     """What a value is, in words: "a tuple", "None", "a numpy.ndarray"."""
     if value is None:
         return "None"
-    name = value.type if isinstance(value, Opaque) else "tensor" if isinstance(value, torch.Tensor) else type(value).__name__
+    if isinstance(value, Opaque):
+        name = value.type
+    else:
+        name = "tensor" if isinstance(value, torch.Tensor) else type(value).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
@@ -235,7 +238,7 @@ def short(value: object, limit: int = 120) -> str:
     if isinstance(value, Opaque):
         return f"<{value.type}>"
     if isinstance(value, torch.Tensor):
-        if value.device.type == "meta" or value.numel() > 12:
+        if value.device.type == "meta" or value.numel() > 12:  # noqa: PLR2004 - more than a line holds
             return f"a tensor of shape {tuple(value.shape)}"
         text = " ".join(repr(value.tolist()).split())
     else:

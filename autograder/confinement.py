@@ -48,7 +48,7 @@ class Zygote:
     `level` is what its self-test showed, `layers` what stands behind that.
     """
 
-    def __init__(  # noqa: PLR0913 - a course settles the first five, a test the rest
+    def __init__(  # a course settles the first five, a test the rest
         self,
         *,
         minimum: str = "partial",

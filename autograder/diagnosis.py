@@ -18,8 +18,9 @@ from typing import Any
 from autograder.assignment import Assignment
 from autograder.compare import same
 from autograder.errors import CourseBroken, OutOfTime, StudentError
+from autograder.notebook_link import InProcess
 from autograder.report import Diagnosis
-from autograder.student import InProcess, Kept, Outcome, Student
+from autograder.student import Kept, Outcome, Student
 
 Change = Callable[[str], str]
 # Questions are small; a known mistake that never ends costs this much once for each run of the bank.
@@ -32,7 +33,8 @@ class Raised:
 
     kind: str
 
-    def __call__(self, *args: object, **kwargs: object) -> Raised:
+    def __call__(self, *_args: object, **_kwargs: object) -> Raised:
+        """The same answer."""
         return self
 
     def __getattr__(self, name: str) -> Raised:
@@ -60,6 +62,7 @@ class Asking:
         return Asking(attribute, self.late) if callable(attribute) else attribute
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The answer, or `Raised`."""
         if self.late:
             return self.late[0]
         try:

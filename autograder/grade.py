@@ -17,9 +17,10 @@ import torch
 from autograder import diagnosis, suite
 from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
+from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Diagnosis, Report, TaskResult, TaskStatus
 from autograder.shortcuts import Shortcut, find_shortcuts
-from autograder.student import CALL_SECONDS, Link, Student
+from autograder.student import CALL_SECONDS, Student
 
 CELL_SECONDS = 20.0
 NOTEBOOK_SECONDS = 60.0
@@ -62,7 +63,8 @@ class Notebook:
             left -= time.monotonic() - began
             self._note(number, name, reply)
         if left <= 0:
-            self.errors["the notebook"] = f"its cells together took more than {NOTEBOOK_SECONDS:g} s; the rest did not run"
+            said = f"its cells together took more than {NOTEBOOK_SECONDS:g} s; the rest did not run"
+            self.errors["the notebook"] = said
         return True
 
     def _note(self, number: int, name: str, reply: object) -> None:
@@ -108,12 +110,17 @@ def grade(
     began = time.monotonic()
     book = Notebook(submission)
     client = Student(link, book.prepare, seconds=call_seconds)
-    not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
+    tests = assignment.folder / "test_hidden.py"
+    not_allowed = suite.not_allowed(tests)
     shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
+
+    def diagnose(name: str) -> tuple[Diagnosis, ...]:
+        return doctor.diagnose(name, client)
+
     try:
-        verdicts = suite.run(assignment.folder / "test_hidden.py", client, reference, seed=seed, only=only, shrink=shrink)
+        verdicts = suite.run(tests, client, reference, seed=seed, only=only, shrink=shrink)
         tasks = [
-            _task(task, verdicts, submission, book, shortcuts.get(task.name), lambda name: doctor.diagnose(name, client))
+            _task(task, verdicts, submission, book, shortcuts.get(task.name), diagnose)
             for task in assignment.tasks
             if only is None or task.name in only
         ]
@@ -121,7 +128,8 @@ def grade(
         link.close()
     notes = [*submission.notes]
     for name, error in book.errors.items():
-        notes.append(f"The cell `{name}` did not run to its end: {error}" if name != "the notebook" else f"Stopped: {error}.")
+        ran = f"The cell `{name}` did not run to its end: {error}"
+        notes.append(ran if name != "the notebook" else f"Stopped: {error}.")
     ungraded = any(task.status == "ungraded" for task in tasks)
     return Report(
         student=student,
@@ -172,13 +180,15 @@ def _task(
 ) -> TaskResult:
     mine = [verdict for verdict in verdicts if verdict.check.task == task.name]
     if not mine:
-        broken = CheckResult("There are hidden tests for this task.", "ungraded", _points(task.points), "None was found.")
+        name = "There are hidden tests for this task."
+        broken = CheckResult(name, "ungraded", _points(task.points), "None was found.")
         return TaskResult(task.name, _points(task.points), 0.0, "ungraded", checks=(broken,))
     checks = _shared_out(task, mine)
     earned = sum(check.points for check in checks if check.status == "pass")
     status = _status(checks, mine)
     if shortcut is not None and status != "ungraded":
-        withheld = CheckResult("The task is solved without the shortcut that is not allowed.", "fail", 0.0, shortcut.message)
+        name = "The task is solved without the shortcut that is not allowed."
+        withheld = CheckResult(name, "fail", 0.0, shortcut.message)
         return TaskResult(task.name, _points(task.points), 0.0, "withheld", checks=(withheld, *checks))
     if task.name in book.errors and status != "pass":
         stopped = CheckResult("The cell runs.", "fail", 0.0, f"It stopped with {book.errors[task.name]}")
@@ -194,9 +204,10 @@ def _shared_out(task: Task, verdicts: Sequence[suite.Verdict]) -> tuple[CheckRes
     """The task's points shared by weight; a check that this machine cannot make leaves its share to the others."""
     weights = [0.0 if verdict.free else verdict.check.weight for verdict in verdicts]
     total = sum(weights) or 1.0
+    shares = [_points(task.points * weight / total) for weight in weights]
     return tuple(
-        CheckResult(verdict.name, verdict.status, _points(task.points * weight / total), verdict.message, verdict.example)
-        for verdict, weight in zip(verdicts, weights, strict=True)
+        CheckResult(verdict.name, verdict.status, share, verdict.message, verdict.example)
+        for verdict, share in zip(verdicts, shares, strict=True)
     )
 
 

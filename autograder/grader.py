@@ -1,7 +1,8 @@
 """Files in, reports out: the edge around `grade`, with its sandbox and its cache of reports.
 
 A report lies in the cache under a name made of all that it is a function of. What is there is not graded again, so a
-class run that was cut off goes on where it stopped. Reports that stayed `ungraded` are not kept: the next run tries again.
+class run that was cut off goes on where it stopped. Reports that stayed `ungraded` are not kept: the next run tries
+again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -22,8 +24,9 @@ from autograder.diagnosis import Doctor, notebook
 from autograder.errors import NotebookUnreadable, SandboxUnavailable
 from autograder.grade import certificate, grade, ungraded
 from autograder.notebook import read_ipynb
+from autograder.notebook_link import Confined
 from autograder.report import Report, from_json
-from autograder.student import Confined, Student
+from autograder.student import Student
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Grader:
         self._zygote: Zygote | None = None
         self._course = cache(self._read_course)
 
-    def __enter__(self) -> Grader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -89,7 +92,7 @@ class Grader:
         try:
             work = submission(course.assignment, read_ipynb(notebook_bytes))
         except NotebookUnreadable as error:
-            return ungraded(course.assignment, student, str(error), seed=self.options.seed, device=self.options.device, digest=digest)
+            return self._ungraded(course, student, str(error), digest)
         known = self._cached(work.digest, course.assignment)
         if known is not None:
             return known.for_student(student)
@@ -102,9 +105,13 @@ class Grader:
         except SandboxUnavailable as error:
             self.close()  # a new one for the next; this student is told that it was not their fault
             reason = f"The sandbox broke while this was graded; that is not your fault. ({error})"
-            return ungraded(course.assignment, student, reason, seed=self.options.seed, device=self.options.device, digest=work.digest)
+            return self._ungraded(course, student, reason, work.digest)
         self._keep(report)
         return report
+
+    def _ungraded(self, course: _Course, student: str, reason: str, digest: str) -> Report:
+        seed, device = self.options.seed, self.options.device
+        return ungraded(course.assignment, student, reason, seed=seed, device=device, digest=digest)
 
     def _read_course(self, name: str) -> _Course:
         assignment = read_assignment(self.solutions / name)

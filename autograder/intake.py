@@ -98,7 +98,7 @@ def _leave_out_odd_names(converter: Any) -> None:
         match = re.match(pattern, folder)
         name = match["student_id"] if match else ""
         if not all(letter.isalnum() or letter in IN_NAMES for letter in name):
-            converter.log.error("%r is left out: rename the folder, its name would be part of web pages and of the CSV.", folder)
+            converter.log.error("%r is left out: rename it, its name becomes part of web pages and the CSV.", folder)
             del converter.assignments[folder]
 
 

@@ -33,7 +33,7 @@ _TIME_SIGNALS = frozenset({"SIGKILL", "SIGXCPU"})
 _NAMES = {item.value: item.name for item in signal.Signals}  # the real-time ones have none
 
 
-class Broken(Exception):  # noqa: N818 - a state of the zygote; never leaves confinement.py
+class Broken(Exception):  # a state of the zygote; never leaves confinement.py
     """The zygote did not do what it was asked; the message says how far it came."""
 
 
@@ -142,7 +142,7 @@ class Link:
                 report.settimeout(_FORK_SECONDS)
                 born = json.loads(report.recv(_MESSAGE_BYTES) or b'{"error": "it ended before its walls were up"}')
             if "layers" not in born:
-                raise Broken(born["error"])
+                raise Broken(born["error"])  # noqa: TRY301 - both ways of failing end the same
         except (OSError, Broken) as error:
             ours.close()
             report.close()
@@ -210,7 +210,7 @@ def _start(
     def start() -> None:
         try:
             started.append(
-                subprocess.Popen(
+                subprocess.Popen(  # noqa: S603 - our own command line, and no shell
                     words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, env=dict(environment),
                     pass_fds=[descriptor], start_new_session=True, cwd="/",
                 )

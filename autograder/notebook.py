@@ -47,7 +47,8 @@ class Cell:
     @property
     def is_given(self) -> bool:
         """A cell that the course gives and keeps as it is: imports, helpers."""
-        return self.grade_id is not None and self.locked and not self.grade and not self.solution and self.kind == "code"
+        kept = self.locked and not self.grade and not self.solution
+        return self.grade_id is not None and kept and self.kind == "code"
 
 
 def read_ipynb(data: bytes) -> list[Cell]:
@@ -57,7 +58,8 @@ def read_ipynb(data: bytes) -> list[Cell]:
         NotebookUnreadable: this is no notebook; the message says in which way, for the student.
     """
     if len(data) > MAX_BYTES:
-        message = f"The file has {len(data) / 2**20:.0f} MiB; the most that is read is {MAX_BYTES // 2**20}. Clear the outputs."
+        size, most = len(data) / 2**20, MAX_BYTES // 2**20
+        message = f"The file has {size:.0f} MiB; the most that is read is {most}. Clear the outputs."
         raise NotebookUnreadable(message)
     if not data.strip():
         message = "The file is empty. Save the notebook again and hand it in once more."

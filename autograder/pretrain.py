@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("writing a checkpoint needs the package safetensors")
 
     recipe = RECIPES[chosen.recipe]
-    where = torch.cuda.get_device_name() if chosen.device.startswith("cuda") else f"{torch.get_num_threads()} CPU threads"
+    on_gpu = chosen.device.startswith("cuda")
+    where = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} CPU threads"
 
     def keep(result: Run) -> None:
         """Write the checkpoint anew: a run that is stopped leaves the best model so far."""

@@ -7,7 +7,7 @@ what could not be judged is `ungraded`, with the reason in `notes`, and never a 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 SCHEMA = 1
@@ -127,5 +127,8 @@ def from_json(text: str) -> Report:
         raise ValueError(message) from error
 
 
-def _known(record: type, raw: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in raw.items() if key in record.__dataclass_fields__}
+def _known(
+    record: type[CheckResult | Diagnosis | TaskResult | Certificate | Report], raw: dict[str, Any]
+) -> dict[str, Any]:
+    names = {item.name for item in fields(record)}
+    return {key: value for key, value in raw.items() if key in names}

@@ -1,6 +1,7 @@
 """Runs notebook cells as JupyterLab would, without a kernel: magics and `display` do no harm, plots cost nothing.
 
-Works where IPython and matplotlib are not installed. Beside wire.py the only part of ours that a worker loads.
+Works where IPython and matplotlib are not installed. Beside wire.py and values.py the only part of ours that a worker
+loads.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import inspect
 import linecache
 import re
@@ -41,8 +43,8 @@ class Inert:
             raise AttributeError(name)
         return self
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        del args, kwargs
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
+        """The same again."""
         return self
 
     def __getitem__(self, key: Any) -> Any:
@@ -89,8 +91,6 @@ def _subplots(nrows: int = 1, ncols: int = 1, *, squeeze: bool = True, **kwargs:
 
 
 class _InertModule(types.ModuleType):
-    __path__: list[str] = []
-
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)
@@ -116,7 +116,7 @@ class _NoBar:
     def __exit__(self, *exc: object) -> None: ...
 
     def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: None
+        return lambda *_args, **_kwargs: None
 
 
 def _no_bar(items: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -118,6 +118,7 @@ def _names(node: ast.AST) -> list[str]:
         return [*(node.module or "").split("."), *(alias.name for alias in node.names)]
     if isinstance(node, ast.Import):
         return [part for alias in node.names for part in alias.name.split(".")]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "__import__", "import_module"):
+    by_text = ("getattr", "__import__", "import_module")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in by_text:
         return [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
     return []

@@ -4,125 +4,24 @@
     student.observe("softmax", x, gradient="sum")  the same, with gradients and side effects
     layer = student.new("CausalSelfAttention", 12, 3); layer(x)
 
-The reference stands behind the same interface, so a test asks both the same. Two links lead to a notebook: a confined
-worker over a socket, and one in this process (the reference, the bank); both encode and decode, so they cannot drift.
+The reference stands behind the same interface, so a test asks both the same; notebook_link.py leads to either.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from autograder import shell, wire
 from autograder.errors import OutOfTime, StudentError, WorkerLost
-from autograder.worker import Session
+from autograder.notebook_link import InProcess as InProcess  # noqa: PLC0414 - strength.py still asks here
+from autograder.notebook_link import Link
+from autograder.values import Generator, Handle, Lazy
 
 CALL_SECONDS = 10.0
-# Code that ignores its time limit is killed this much later.
-GRACE_SECONDS = 2.0
-
-Message = dict[str, Any]
-
-
-class Link(Protocol):
-    """The one way to a notebook."""
-
-    def ask(self, request: Message, seconds: float) -> Message:
-        """Send a request, wait for its reply.
-
-        Raises:
-            WorkerLost: no reply that can be used came within `seconds` and a little grace.
-        """
-
-    def reset(self) -> None:
-        """Begin again with an empty notebook."""
-
-    def close(self) -> None:
-        """Let go of it."""
-
-
-class InProcess:
-    """A notebook in this process: for code we trust, and for `--isolation none`'s tests."""
-
-    def __init__(self) -> None:
-        """An empty notebook."""
-        self.session = Session("notebook")
-
-    def ask(self, request: Message, seconds: float) -> Message:
-        """Encode, answer, decode: as over the socket."""
-        del seconds
-        asked = _through_wire(request, self.session.resolve)
-        if request["verb"] == "cells":
-            with shell.nothing_is_drawn():
-                return _through_wire(self.session.answer(asked), None)
-        return _through_wire(self.session.answer(asked), None)
-
-    def reset(self) -> None:
-        """Begin again."""
-        self.session = Session("notebook")
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def _through_wire(message: Message, resolve: Callable[[wire.Special], Any] | None) -> Message:
-    start, buffers = wire.pack(message)
-    return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)
-
-
-class Connected(Protocol):
-    """What a link needs of a confined worker; confinement.Worker is one."""
-
-    socket: Any
-
-    def kill(self) -> str:
-        """Kill it, and say how it ended."""
-
-
-class Confined:
-    """A notebook in a confined worker; a fresh one is forked when the last is lost."""
-
-    def __init__(self, fork: Callable[[], Connected]) -> None:
-        """`fork` gives a new worker."""
-        self.fork = fork
-        self.worker: Connected | None = None
-
-    def ask(self, request: Message, seconds: float) -> Message:
-        """Send the request over the socket; a reply that is late, malformed or for another request loses the worker."""
-        if self.worker is None:
-            self.worker = self.fork()
-        try:
-            self.worker.socket.settimeout(seconds + GRACE_SECONDS)
-            wire.send(self.worker.socket, request)
-            reply = wire.receive(self.worker.socket, deadline=time.monotonic() + seconds + GRACE_SECONDS)
-        except TimeoutError:
-            self._lose(f"was still running after {seconds:g} s and was stopped")
-        except wire.FrameError as error:
-            self._lose(f"sent something that is no answer: {error}")
-        except OSError:
-            reply = None
-        if reply is None:
-            self._lose("")
-        if reply.get("id") != request["id"]:
-            self._lose("sent an answer to a question that was not asked")
-        return reply
-
-    def _lose(self, reason: str) -> Any:
-        ended = self.worker.kill() if self.worker else "gone"
-        self.worker = None
-        raise WorkerLost(reason or f"ended the whole Python process ({ended})")
-
-    def reset(self) -> None:
-        """Kill the worker; the next request gets a fresh one."""
-        if self.worker is not None:
-            self.worker.kill()
-            self.worker = None
-
-    close = reset
+NO_ANSWER = "sent something that is no answer"
 
 
 @dataclass(frozen=True)
@@ -151,9 +50,9 @@ class Student:
     """Asks one notebook. Attributes that it does not have itself are the notebook's functions."""
 
     def __init__(
-        self, link: Link, prepare: Callable[[Link], None] = lambda link: None, *, seconds: float = CALL_SECONDS
+        self, link: Link, prepare: Callable[[Link], None] = lambda _link: None, *, seconds: float = CALL_SECONDS
     ) -> None:
-        """`prepare` runs the notebook's cells in a fresh worker; it is called again after a loss. A call has `seconds`."""
+        """`prepare` runs the notebook's cells in a fresh worker, again after each loss. A call has `seconds`."""
         self._link, self._prepare, self.seconds = link, prepare, seconds
         self._ready, self._count = False, 0
         self.calls: list[Call] = []
@@ -175,16 +74,16 @@ class Student:
         """Call a function and keep its result in the worker."""
         return Kept(self, self._observe(name, (), args, kwargs, keep=True).value)
 
-    def generator(self, seed: int, device: str = "cpu") -> wire.Generator:
+    def generator(self, seed: int, device: str = "cpu") -> Generator:
         """As an argument: a fresh `torch.Generator` with this seed."""
-        return wire.Generator(seed, device)
+        return Generator(seed, device)
 
-    def lazy(self, items: Sequence[object]) -> wire.Lazy:
+    def lazy(self, items: Sequence[object]) -> Lazy:
         """As an argument: an iterator that counts what is pulled from it."""
         self._count += 1
-        return wire.Lazy(self._count, tuple(items))
+        return Lazy(self._count, tuple(items))
 
-    def pulled(self, lazy: wire.Lazy) -> int:
+    def pulled(self, lazy: Lazy) -> int:
         """How many items have been pulled from a `lazy` so far."""
         return int(self._ask("pulled", object=lazy.id))
 
@@ -217,7 +116,7 @@ class Student:
     def _observe(
         self, target: Any, path: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any], *, keep: bool = False
     ) -> Outcome:
-        """One call. Options among `kwargs`, taken out of them:
+        """One call. The options are among `kwargs`, and taken out of them.
 
         gradient: the cotangent (a tensor shaped as the value, or "sum" for ones): gradients of tensors and parameters.
         randomness: report whether the global random state changed.
@@ -239,7 +138,7 @@ class Student:
         )  # fmt: skip
         if not isinstance(reply, dict):
             self._link.reset()
-            raise WorkerLost("sent something that is no answer")
+            raise WorkerLost(NO_ANSWER)
         outcome = Outcome(**{name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply})
         self.calls[-1] = Call(str(shown), tuple(args), dict(kwargs), outcome.value)
         return outcome
@@ -265,7 +164,7 @@ def _as_student_error(error: Any, call: str) -> BaseException:
         kinds = tuple(str(kind)[:80] for kind in error["kinds"])
         text, where = str(error["text"])[:1000], str(error["where"])[:1000]
     except (KeyError, TypeError):
-        return WorkerLost("sent something that is no answer")
+        return WorkerLost(NO_ANSWER)
     if kinds and kinds[0] == "TimeIsUp":
         return OutOfTime(f"was {text}", where)
     return StudentError(kinds[0] if kinds else "an exception", text, kinds=kinds, where=where, call=call)
@@ -289,17 +188,19 @@ class Callee:
         self._student, self._target, self._path = student, target, path
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Its value, as `Student.observe` gives it."""
         return self._student._observe(self._target, self._path, args, kwargs).value  # noqa: SLF001 - one class, in two
 
 
 class Kept:
     """An object that lives in the worker."""
 
-    def __init__(self, student: Student, handle: wire.Handle) -> None:
+    def __init__(self, student: Student, handle: Handle) -> None:
         """`handle` names it there."""
         self._student, self.handle = student, handle
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Its value, as `observe` gives it."""
         return self.observe(*args, **kwargs).value
 
     def __getattr__(self, name: str) -> Callee:

@@ -6,7 +6,8 @@
         '''Scores are scaled by 1/sqrt(D).'''
 
 The docstring is what the student reads. `student` and `reference` are fixtures. Everything a test raises becomes a
-verdict here: the student's fault where it is a SubmissionError or a lost worker, ours (ungraded) where it is anything else.
+verdict here: the student's fault where it is a SubmissionError or a lost worker, ours (ungraded) where it is anything
+else.
 """
 
 from __future__ import annotations
@@ -18,26 +19,21 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 import hypothesis
 import pytest
-import torch
 from hypothesis.internal.conjecture import providers
 
-from autograder.compare import short
-from autograder.errors import CheckFailed, CourseBroken, OutOfTime, StudentError, SubmissionError, WorkerLost
+from autograder.errors import CourseBroken, SubmissionError, WorkerLost
+from autograder.example import SHRINK_RUNS, Recorder, explained, shown
 from autograder.report import CheckStatus
-from autograder.student import Call, Student
+from autograder.student import Student
 
 Test = TypeVar("Test", bound=Callable[..., None])
-
-# After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
-# the same notebook gives the same report on a slow machine.
-SHRINK_RUNS = 150
 
 
 @dataclass(frozen=True)
@@ -86,34 +82,6 @@ class Verdict:
     free: bool = False  # skipped for want of something the machine lacks: costs nothing
 
 
-@dataclass
-class _Recorder:
-    """What the last failing example raised, and the calls it made: known even where Hypothesis ends otherwise."""
-
-    student: Student
-    most: int = SHRINK_RUNS
-    failure: BaseException | None = None
-    calls: list[Call] = field(default_factory=list)
-    runs_since: int = 0
-
-    def run(self, inner: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        if self.failure is not None:
-            self.runs_since += 1
-            if self.runs_since > self.most:
-                return
-        self.student.begin()
-        try:
-            inner(*args, **kwargs)
-        except (SubmissionError, WorkerLost) as error:
-            self.failure, self.calls = error, list(self.student.calls)
-            raise
-        except hypothesis.errors.HypothesisException:
-            raise
-        except Exception as error:
-            self.failure, self.calls = error, []
-            raise
-
-
 class _Module(pytest.Module):
     """A test file, executed once for each of its versions."""
 
@@ -133,7 +101,13 @@ class Judge:
     """A pytest plugin: hands out the fixtures, runs each hidden test, keeps the verdicts."""
 
     def __init__(
-        self, student: Student, reference: Student, *, seed: int = 0, only: frozenset[str] | None = None, shrink: bool = True
+        self,
+        student: Student,
+        reference: Student,
+        *,
+        seed: int = 0,
+        only: frozenset[str] | None = None,
+        shrink: bool = True,
     ) -> None:
         """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example."""
         self._student, self._reference, self.seed, self.only, self.shrink = student, reference, seed, only, shrink
@@ -171,7 +145,7 @@ class Judge:
 
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module:
         """Take the test file from memory where it has not changed."""
-        return _Module.from_parent(parent, path=module_path)  # type: ignore[no-any-return]
+        return _Module.from_parent(parent, path=module_path)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
@@ -190,7 +164,7 @@ class Judge:
             return blank("skip", f"Not looked at until this holds: {needed.name}")
         if check.task in self.lost:
             return blank("fail", f"Not looked at: in an earlier check `{check.task}` {self.lost[check.task]}.")
-        recorder = _Recorder(self._student, SHRINK_RUNS if self.shrink else 0)
+        recorder = Recorder(self._student, SHRINK_RUNS if self.shrink else 0)
         try:
             self._student.forget()
             self._reference.forget()
@@ -200,7 +174,7 @@ class Judge:
         except WorkerLost as lost:
             self.lost[check.task] = lost.reason
             calls = recorder.calls or self._student.calls
-            return blank("fail", _lost(lost), shown(calls))
+            return blank("fail", explained(lost), shown(calls))
         except (SubmissionError, hypothesis.errors.HypothesisException, BaseExceptionGroup) as error:
             failure = recorder.failure or error
             if isinstance(failure, SubmissionError):
@@ -210,7 +184,7 @@ class Judge:
             return blank("ungraded", f"The check itself is broken: {type(error).__name__}: {error}")
         return blank("pass")
 
-    def _call(self, item: pytest.Function, recorder: _Recorder) -> None:
+    def _call(self, item: pytest.Function, recorder: Recorder) -> None:
         test = item.obj
         arguments = {name: value for name, value in item.funcargs.items() if name in inspect.signature(test).parameters}
         if not hasattr(test, "hypothesis"):
@@ -235,57 +209,6 @@ def _check(item: pytest.Item) -> Check:
     assert mark is not None  # looked at when collected
     check: Check = mark.args[0]
     return check
-
-
-def _lost(lost: WorkerLost) -> str:
-    if isinstance(lost, OutOfTime):
-        return f"Your code {lost.reason}. Does every loop in it come to an end?\n{lost.where}".rstrip()
-    return f"Your code {lost.reason}."
-
-
-def explained(failure: SubmissionError) -> str:
-    """A failure in the student's words: for an exception of theirs, with the lines of their own code."""
-    if isinstance(failure, StudentError) and failure.where:
-        return f"{failure}\n{failure.where}"
-    return str(failure)
-
-
-def shown(calls: list[Call]) -> str:
-    """The calls of a failing example as lines that a student can paste, with what their code gave."""
-    if not calls:
-        return ""
-    call = calls[-1]
-    lines: list[str] = []
-    arguments = [_argument(lines, f"x{number}", value) for number, value in enumerate(call.args, start=1)]
-    arguments += [f"{name}={_argument(lines, name, value)}" for name, value in call.kwargs.items()]
-    lines.append(f"{call.name}({', '.join(arguments)})")
-    if call.result is not None:
-        lines.append(f"# yours: {_shown_value(call.result)}")
-    return "\n".join(lines[:12])
-
-
-def _argument(lines: list[str], name: str, value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        lines.append(f"{name} = {_shown_value(value)}")
-        return name
-    handle = getattr(value, "handle", None)
-    return f"<your {handle.type}>" if handle is not None else short(value)
-
-
-def _shown_value(value: Any) -> str:
-    if not isinstance(value, torch.Tensor):
-        return short(value, 200)
-    shape = f"# shape {tuple(value.shape)}"
-    if value.device.type == "meta" or value.numel() > 24:  # noqa: PLR2004 - more than a line holds
-        return f"torch.empty({list(value.shape)}, dtype={value.dtype}, device={value.device.type!r})  {shape}"
-    kind = "" if value.dtype in (torch.float32, torch.int64, torch.bool) else f", dtype={value.dtype}"
-    return f"torch.tensor({_rounded(value.tolist())}{kind})  {shape}"
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def run(
@@ -354,6 +277,3 @@ def _leave_out_constants_of_this_machine() -> None:
     """
     if hasattr(providers, "_get_local_constants"):
         providers._get_local_constants = lambda: providers._local_constants  # noqa: SLF001
-
-
-__all__ = ["Check", "CheckFailed", "Judge", "Verdict", "run", "shown", "task"]

@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from autograder import shell, wire
+from autograder.values import Generator, Handle, Special
 
 Message = dict[str, Any]
 
@@ -48,7 +49,7 @@ class _Counted:
 _ACROSS = ("aten.copy_", "aten._to_copy", "aten.index.Tensor", "aten.index_put", "aten._index_put_impl_")
 
 
-class _OneDevice(TorchDispatchMode):
+class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own class has no types
     """Refuses an operation on tensors of two devices, as a GPU would; numbers (0-d tensors) may come from the CPU."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,11 +77,11 @@ class Session:
             "pulled": self._pulled, "files": self._files, "forget": self._forget,
         }  # fmt: skip
 
-    def resolve(self, special: wire.Special) -> Any:
+    def resolve(self, special: Special) -> Any:
         """The object that a stand-in in a request means."""
-        if isinstance(special, wire.Handle):
+        if isinstance(special, Handle):
             return self.objects[special.id]
-        if isinstance(special, wire.Generator):
+        if isinstance(special, Generator):
             return torch.Generator(device=special.device).manual_seed(special.seed)
         return self.lazies.setdefault(special.id, _Counted(special.items))
 
@@ -128,13 +129,15 @@ class Session:
             torch.manual_seed(request["seed"])
             random.seed(request["seed"])
         before = _random_state() if request["randomness"] else None
-        with _OneDevice() if request["strict_device"] else contextlib.nullcontext():
+        mode = _OneDevice() if request["strict_device"] else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
+        with mode:
             value = target(*args, **kwargs)
         outcome: Message = {"random_used": before is not None and before != _random_state()}
         if gradient is not None:
             outcome |= self._gradients(value, gradient, tensors, _modules(target, args, kwargs))
         if request["inputs"]:
-            outcome["inputs_after"] = [item for item in (*args, *kwargs.values()) if isinstance(item, torch.Tensor | list | dict)]
+            given = (*args, *kwargs.values())
+            outcome["inputs_after"] = [item for item in given if isinstance(item, torch.Tensor | list | dict)]
         outcome["requires_grad"] = isinstance(value, torch.Tensor) and value.requires_grad
         outcome["value"] = self._kept(value) if request["keep"] else value
         return outcome
@@ -184,10 +187,10 @@ class Session:
         self.objects.clear()
         self.lazies.clear()
 
-    def _kept(self, value: Any) -> wire.Handle:
+    def _kept(self, value: Any) -> Handle:
         identity = len(self.objects) + 1
         self.objects[identity] = value
-        return wire.Handle(identity, type(value).__qualname__)
+        return Handle(identity, type(value).__qualname__)
 
 
 def described(error: BaseException) -> Message:

@@ -429,10 +429,10 @@ def flood_of_descriptors(targets: Targets) -> list[str]:
 
 def honest(targets: Targets) -> list[str]:
     """What notebooks do: read data, write and read back files, folders, threads, event loops, time, randomness."""
-    import asyncio  # noqa: PLC0415 - a notebook imports as it goes
-    import random  # noqa: PLC0415
-    import shutil  # noqa: PLC0415
-    import tempfile  # noqa: PLC0415
+    import asyncio  # a notebook imports as it goes
+    import random
+    import shutil
+    import tempfile
 
     assert (Path(targets["readable"]) / "data.txt").read_text() == "to be read"
     Path("folder").mkdir()
@@ -448,7 +448,7 @@ def honest(targets: Targets) -> list[str]:
     asyncio.run(asyncio.sleep(0))
     assert os.listdir(".") == ["moved"]
     assert os.getcwd() == os.environ["HOME"] == os.environ["TMPDIR"]
-    return [str(random.random())]  # noqa: S311 - asked for: the same in every worker
+    return [str(random.random())]  # asked for: the same in every worker
 
 
 def die_of_memory(targets: Targets) -> list[str]:
@@ -462,7 +462,7 @@ def die_of_memory(targets: Targets) -> list[str]:
 
 def train(targets: Targets) -> list[str]:
     """A small training run, one number out; and a tensor larger than all that is allowed."""
-    import torch  # noqa: PLC0415 - only where the zygote has it
+    import torch  # only where the zygote has it
 
     torch.manual_seed(targets["seed"])
     layer = torch.nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)

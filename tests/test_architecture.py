@@ -18,9 +18,9 @@ MAX_LINES = 300
 
 # Imports point up: a module imports from its own band and from those above it.
 BANDS = {
-    "leaves": "errors report wire data strategies compare notebook assignment shell shortcuts nodes safe_html",
-    "boundary": "worker student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest",
-    "judges": "suite diagnosis coherence",
+    "leaves": "errors report values wire data strategies compare notebook assignment shell shortcuts nodes safe_html",
+    "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest",
+    "judges": "example suite diagnosis coherence",
     "grade": "grade grader strength classroom pretrain",
     "render": (
         "render.clean render.words render.style render.text render.junit render.gradescope render.markdown "
@@ -34,16 +34,17 @@ BANDS = {
 LEAVES = {
     "errors": "",
     "report": "",
-    "wire": "",
+    "values": "",
+    "wire": "values",
     "data": "",
     "strategies": "",
-    "compare": "errors wire",
+    "compare": "errors values",
     "notebook": "errors",
 }
 
 # All that is loaded with a module, itself left out. What is loaded inside a worker holds no test, no reference, no score.
 LOADS = {
-    "worker": "wire shell",
+    "worker": "wire values shell",
     "zygote": "plan folders errors walls kernel landlock seccomp",
     "selftest": "",
     "data": "",

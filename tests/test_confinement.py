@@ -383,7 +383,7 @@ def test_everything_dies_with_the_grader(name: str, tmp_path: Path) -> None:
 
 def test_everything_dies_with_the_grader_at_any_moment() -> None:
     """While it starts, too."""
-    chance = random.Random(6)  # noqa: S311
+    chance = random.Random(6)
     words = [sys.executable, "-c", GRADER, str(PACKAGE.parent), str(HERE), "bwrap"]
     for _ in range(6):
         with subprocess.Popen(words, stdout=subprocess.DEVNULL) as grader:
@@ -415,8 +415,8 @@ def test_files_of_a_killed_grader_go_with_the_next(tmp_path: Path, monkeypatch: 
 def test_a_lost_zygote_is_replaced(best: Zygote, stage: Stage) -> None:
     """Our fault is put right once, unseen."""
     worker = best.fork()
-    assert best._link is not None  # noqa: SLF001 - there is no public way to break it
-    best._link.process.kill()  # noqa: SLF001
+    assert best._link is not None  # there is no public way to break it
+    best._link.process.kill()
     assert end(worker) == "killed"
     assert asked(best.fork(), "secrets", stage) == []
 
@@ -473,7 +473,7 @@ def in_container() -> None:
     """As in a container with the usual filter: no namespaces, no mounts. Prints the level and what was passed over."""
     refused = ("unshare", "setns", "mount", "umount2", "pivot_root")
     machine = platform.machine()
-    column = seccomp._ARCHITECTURES[machine][1]  # noqa: SLF001
+    column = seccomp._ARCHITECTURES[machine][1]
     code = [(0x20, 0, 0, 0)]
     for name in refused:
         code += [(0x15, 0, 1, seccomp.DENIED[name][column] or -1), (0x06, 0, 0, 0x00050001)]

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from autograder import diagnosis, grade, suite
+from autograder import diagnosis, grade
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.errors import CourseBroken
+from autograder.example import shown
 from autograder.notebook import Cell
+from autograder.notebook_link import InProcess
 from autograder.report import Report, from_json
-from autograder.student import InProcess
 
 TOY = Path(__file__).resolve().parent / "toy_course" / "solutions" / "toy"
 RIGHT = "def softmax(x, dim=-1):\n    e = (x - x.amax(dim, keepdim=True)).exp()\n    return e / e.sum(dim, keepdim=True)"
@@ -221,4 +222,4 @@ def test_the_shown_call_can_be_pasted(toy: Assignment) -> None:
     example = graded(toy, "def softmax(x, dim=-1):\n    return x * 0 + 2").tasks[0].checks[0].example
     space: dict[str, object] = {}
     exec("import torch\ndef softmax(x, dim=-1): return x * 0 + 2\n" + example, space)
-    assert suite.shown([]) == ""
+    assert shown([]) == ""

@@ -274,7 +274,7 @@ def test_a_link_is_no_submission_and_takes_nothing_along(graded: Path, gradebook
 def test_a_name_that_is_markup_is_left_out_and_said(graded: Path, gradebook: Gradebook) -> None:
     """It would be part of formgrader's pages."""
     assert all("<" not in student.id for student in gradebook.students)
-    assert "rename the folder" in (graded / "log.txt").read_text(encoding="utf-8")
+    assert "is left out: rename it" in (graded / "log.txt").read_text(encoding="utf-8")
 
 
 def test_feedback_names_what_fails(graded: Path) -> None:
@@ -341,6 +341,32 @@ class _Danger(HTMLParser):
                 self.found.append(f"{tag} {name}={value}")
             if tag == "img" and name == "src" and not (value or "").startswith("data:"):
                 self.found.append(f"{tag} {name}={value}")
+
+
+@pytest.mark.parametrize("text", [part for part in HOSTILE.split("\n\n") if part] + HOSTILE.split("\n")[3:10])
+def test_markdown_is_cleaned_piece_by_piece(text: str) -> None:
+    """One trap must not hide another, as an unfinished tag swallows what follows it."""
+    from autograder.safe_html import clean_html, markdown2html
+
+    for made in (markdown2html(text), clean_html(text)):
+        danger = _Danger()
+        danger.feed(made)
+        assert danger.found == [], made
+
+
+def test_what_markdown_is_for_survives() -> None:
+    """Drawers, tables, formulas, coloured code, web links and pictures in the text."""
+    from autograder.safe_html import markdown2html
+
+    made = markdown2html(
+        "<details><summary>Hint</summary>\n\n*so*\n\n</details>\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n$a < b$ [x](https://example.org)\n\n"
+        "```python\nx = 1\n```\n\n![dot](data:image/png;base64,iVBORw0KGgo=) ![pinned](attachment:pin.png)"
+    )
+    for part in (
+        "<details><summary>Hint</summary>", "<em>so</em>", 'style="text-align:right"', "$a &lt; b$", 'href="https://example.org"',
+        'class="highlight"', 'src="data:image/png;base64,iVBORw0KGgo="', "[a picture: pinned]",
+    ):  # fmt: skip
+        assert part in made, made
 
 
 def test_no_student_text_acts_in_feedback(graded: Path) -> None:

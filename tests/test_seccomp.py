@@ -35,7 +35,7 @@ ALLOW, DENY, NO_SUCH_CALL, KILL = 0x7FFF0000, 0x00050001, 0x00050026, 0x80000000
 @pytest.mark.parametrize("machine_name", ["x86_64", "aarch64"])
 def test_filter(machine_name: str) -> None:
     """What is refused, what is looked at more closely, and what is let through."""
-    architecture, column = seccomp._ARCHITECTURES[machine_name]  # noqa: SLF001
+    architecture, column = seccomp._ARCHITECTURES[machine_name]
     code = seccomp.program(machine_name, 7, host_files=False)
 
     def decide(numbers: tuple[int, int], *arguments: int) -> int:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from autograder import wire
 from autograder.confinement import Zygote
 from autograder.errors import OutOfTime, SandboxUnavailable, StudentError, WorkerLost
-from autograder.student import Confined, InProcess, Link, Student
+from autograder.notebook_link import Confined, InProcess, Link
+from autograder.student import Student
+from autograder.values import Opaque
 
-NOTEBOOK = '''
+NOTEBOOK = """
 import os, random, time
 import torch
 from torch import nn
@@ -59,7 +60,7 @@ class Layer(nn.Module):
 
 def apply_to(layer, x):
     return layer(x)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_objects_are_kept_and_asked(student: Student) -> None:
     assert layer.get("linear.weight").shape == (2, 3)
     student.set(layer, "size", 5)
     assert layer.get("size") == 5
-    assert isinstance(layer.train(), wire.Opaque)
+    assert isinstance(layer.train(), Opaque)
     assert layer.keep("linear")(torch.ones(1, 3)).shape == (1, 2)
 
 
@@ -190,7 +191,7 @@ def test_a_dead_worker_is_replaced(zygote: Zygote) -> None:
         starts.append(link.ask({"id": 0, "verb": "cells", "cells": [["all", NOTEBOOK, 20.0]]}, 20.0))
 
     student = Student(link, prepare)
-    with pytest.raises(WorkerLost, match="ended the whole Python process .exit 7."):
+    with pytest.raises(WorkerLost, match=r"ended the whole Python process .exit 7."):
         student.dies()
     assert student.scale(1) == 2.0
     assert len(starts) == 2

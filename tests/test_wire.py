@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import socket
@@ -14,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autograder import wire
+from autograder import values, wire
 
 
 def through(message: dict[str, object], resolve: object = None) -> dict[str, object]:
@@ -37,7 +38,7 @@ def test_plain_values_come_back_as_they_were(value: object) -> None:
     assert type(back) is type(value)
 
 
-@pytest.mark.parametrize("dtype", list(wire.DTYPES.values()), ids=str)
+@pytest.mark.parametrize("dtype", list(values.DTYPES.values()), ids=str)
 @pytest.mark.parametrize("shape", [(), (0,), (3,), (2, 0, 4), (2, 3, 4)])
 def test_tensors_come_back_bit_for_bit(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """Every dtype of the list, also empty and without dimensions."""
@@ -85,7 +86,7 @@ def test_meta_tensors_travel_without_bytes() -> None:
 )
 def test_what_is_no_plain_value_travels_as_its_name(value: object) -> None:
     """Nothing is pickled."""
-    assert isinstance(through({"value": value})["value"], wire.Opaque)
+    assert isinstance(through({"value": value})["value"], values.Opaque)
 
 
 def test_a_subclass_of_tensor_comes_back_plain() -> None:
@@ -149,10 +150,8 @@ def test_bytes_that_belong_to_no_tensor_are_refused() -> None:
 @given(st.binary(max_size=200), st.binary(max_size=50))
 def test_noise_is_refused_or_plain(head: bytes, body: bytes) -> None:
     """Whatever the bytes: a message or a FrameError."""
-    try:
+    with contextlib.suppress(wire.FrameError):
         assert isinstance(wire.unpack(head, bytearray(body)), dict)
-    except wire.FrameError:
-        pass
 
 
 def test_a_bool_tensor_holds_only_bools() -> None:
@@ -211,7 +210,7 @@ def test_an_end_between_frames_is_none_and_within_one_an_error() -> None:
 
 def test_stand_ins_travel() -> None:
     """Handles, generators, lazy items, dtypes, devices and paths."""
-    values = [
-        wire.Handle(3, "GPT"), wire.Generator(7), wire.Lazy(1, ("a", "b")), torch.bfloat16, torch.device("cpu"), Path("a/b"),
+    sent = [
+        values.Handle(3, "GPT"), values.Generator(7), values.Lazy(1, ("a", "b")), torch.bfloat16, torch.device("cpu"), Path("a/b"),
     ]  # fmt: skip
-    assert through({"value": values})["value"] == values
+    assert through({"value": sent})["value"] == sent

@@ -242,7 +242,7 @@ def test_layer_norm_gradients(student, reference, tensors):
     mine = norm_of(student, weight, bias).observe(x, gradient=cotangent)
     right = norm_of(reference, weight, bias).observe(x, gradient=cotangent)
     assert_close(mine.value, right.value)
-    assert_close(mine.gradients, right.gradients, what="the gradient of the input")
+    assert_close(mine.gradients[0], right.gradients[0], what="the gradient of the input")
     gradients_agree(mine.parameter_gradients, right.parameter_gradients)
 
 
@@ -357,7 +357,7 @@ def test_feed_forward_gradients(student, reference, pair, seed):
     weights = lively(mlp_shapes(), seed)
     mine = feed_forward(student, weights).observe(x, gradient=cotangent)
     right = feed_forward(reference, weights).observe(x, gradient=cotangent)
-    assert_close(mine.gradients, right.gradients, what="the gradient of the input")
+    assert_close(mine.gradients[0], right.gradients[0], what="the gradient of the input")
     gradients_agree(mine.parameter_gradients, right.parameter_gradients)
 
 
@@ -449,7 +449,7 @@ def test_block_gradients(student, reference, seed):
     cotangent = stream(seed + 1, CONFIG)
     mine = built(student, "Block", CONFIG, weights).observe(x, gradient=cotangent)
     right = built(reference, "Block", CONFIG, weights).observe(x, gradient=cotangent)
-    assert_close(mine.gradients, right.gradients, what="the gradient of the input")
+    assert_close(mine.gradients[0], right.gradients[0], what="the gradient of the input")
     gradients_agree(mine.parameter_gradients, right.parameter_gradients)
 
 

@@ -82,12 +82,6 @@ def no_window_crashes(source):
     return LOOP_WINDOWS
 
 
-@misconception(task="windows", advice="Make index tensors on the device of the ids: `device=ids.device`.")
-def windows_on_the_cpu(source):
-    """The positions are always made on the CPU, wherever the ids are."""
-    return change(source, "device=ids.device", "device='cpu'", count=2)
-
-
 LOOP_WINDOWS = '''
 def windows(ids, context_length, stride):
     inputs, targets = [], []

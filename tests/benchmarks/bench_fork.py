@@ -78,7 +78,7 @@ def main() -> None:
         Zygote(minimum="full", readable=[here], environment=variables, serve="bench_fork:serve") as zygote,
         subprocess.Popen(
             [sys.executable, here, "--bare"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-            env=environment("/tmp", variables),  # noqa: S108 - nothing is written there
+            env=environment("/tmp", variables),  # nothing is written there
         ) as plain,
     ):  # fmt: skip
         assert plain.stdin is not None

@@ -143,13 +143,13 @@ def main() -> int:
 
     steps, batches = sides(setting, chosen.device)
     speeds: dict[str, list[float]] = {name: [] for name in steps}
-    for name, step in steps.items():
+    for step in steps.values():
         timed(step, batches[:WARM_UP], chosen.device)
     for number in range(ROUNDS):
         for name in sorted(steps, reverse=bool(number % 2)):
             speeds[name].append(timed(steps[name], batches, chosen.device))
     memory = {
-        name: float(subprocess.run(  # noqa: S603 - ourselves
+        name: float(subprocess.run(  # ourselves
             [sys.executable, __file__, chosen.device, "--setting", setting, "--memory-of", name],
             check=True, capture_output=True, text=True).stdout)
         for name in steps

@@ -1,0 +1,117 @@
+"""The way to a notebook: a confined worker over a socket, or one in this process (the reference, the bank).
+
+Both encode and decode, so they cannot drift.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, Protocol
+
+from autograder import shell, wire
+from autograder.errors import WorkerLost
+from autograder.values import Special
+from autograder.worker import Session
+
+# Code that ignores its time limit is killed this much later.
+GRACE_SECONDS = 2.0
+
+Message = dict[str, Any]
+
+
+class Link(Protocol):
+    """The one way to a notebook."""
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Send a request, wait for its reply.
+
+        Raises:
+            WorkerLost: no reply that can be used came within `seconds` and a little grace.
+        """
+
+    def reset(self) -> None:
+        """Begin again with an empty notebook."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class InProcess:
+    """A notebook in this process: for code we trust, and for `--isolation none`'s tests."""
+
+    def __init__(self) -> None:
+        """An empty notebook."""
+        self.session = Session("notebook")
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Encode, answer, decode: as over the socket."""
+        del seconds
+        asked = _through_wire(request, self.session.resolve)
+        if request["verb"] == "cells":
+            with shell.nothing_is_drawn():
+                return _through_wire(self.session.answer(asked), None)
+        return _through_wire(self.session.answer(asked), None)
+
+    def reset(self) -> None:
+        """Begin again."""
+        self.session = Session("notebook")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _through_wire(message: Message, resolve: Callable[[Special], Any] | None) -> Message:
+    start, buffers = wire.pack(message)
+    return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)
+
+
+class Connected(Protocol):
+    """What a link needs of a confined worker; confinement.Worker is one."""
+
+    socket: Any
+
+    def kill(self) -> str:
+        """Kill it, and say how it ended."""
+
+
+class Confined:
+    """A notebook in a confined worker; a fresh one is forked when the last is lost."""
+
+    def __init__(self, fork: Callable[[], Connected]) -> None:
+        """`fork` gives a new worker."""
+        self.fork = fork
+        self.worker: Connected | None = None
+
+    def ask(self, request: Message, seconds: float) -> Message:
+        """Send the request over the socket; a reply that is late, malformed or for another request loses the worker."""
+        if self.worker is None:
+            self.worker = self.fork()
+        try:
+            self.worker.socket.settimeout(seconds + GRACE_SECONDS)
+            wire.send(self.worker.socket, request)
+            reply = wire.receive(self.worker.socket, deadline=time.monotonic() + seconds + GRACE_SECONDS)
+        except TimeoutError:
+            self._lose(f"was still running after {seconds:g} s and was stopped")
+        except wire.FrameError as error:
+            self._lose(f"sent something that is no answer: {error}")
+        except OSError:
+            reply = None
+        if reply is None:
+            self._lose("")
+        if reply.get("id") != request["id"]:
+            self._lose("sent an answer to a question that was not asked")
+        return reply
+
+    def _lose(self, reason: str) -> NoReturn:
+        ended = self.worker.kill() if self.worker else "gone"
+        self.worker = None
+        raise WorkerLost(reason or f"ended the whole Python process ({ended})")
+
+    def reset(self) -> None:
+        """Kill the worker; the next request gets a fresh one."""
+        if self.worker is not None:
+            self.worker.kill()
+            self.worker = None
+
+    close = reset
