@@ -59,20 +59,44 @@ RECIPES = {
     # The small model in data/: about twenty minutes of one core.
     "checkpoint": Recipe(
         model={"block_size": 128, "n_layer": 4, "n_head": 4, "d_model": 128, "dropout": 0.0},
-        training={"total_steps": 6000, "batch_size": 16, "block_size": 128, "peak": 2e-3, "floor": 1e-4,
-                  "warmup_steps": 200, "weight_decay": 0.1, "eval_interval": 500},
+        training={
+            "total_steps": 6000,
+            "batch_size": 16,
+            "block_size": 128,
+            "peak": 2e-3,
+            "floor": 1e-4,
+            "warmup_steps": 200,
+            "weight_decay": 0.1,
+            "eval_interval": 500,
+        },
     ),
     # nanoGPT's setting for a small machine; tests/benchmarks/bench_band.py holds its validation loss to a band.
     "band": Recipe(
         model={"block_size": 64, "n_layer": 4, "n_head": 4, "d_model": 128, "dropout": 0.0},
-        training={"total_steps": 2000, "batch_size": 12, "block_size": 64, "peak": 1e-3, "floor": 1e-4,
-                  "warmup_steps": 100, "weight_decay": 0.1, "eval_interval": 250},
+        training={
+            "total_steps": 2000,
+            "batch_size": 12,
+            "block_size": 64,
+            "peak": 1e-3,
+            "floor": 1e-4,
+            "warmup_steps": 100,
+            "weight_decay": 0.1,
+            "eval_interval": 250,
+        },
     ),
     # nanoGPT's character setting for a GPU.
     "gpu": Recipe(
         model={"block_size": 256, "n_layer": 6, "n_head": 6, "d_model": 384, "dropout": 0.2},
-        training={"total_steps": 5000, "batch_size": 64, "block_size": 256, "peak": 1e-3, "floor": 1e-4,
-                  "warmup_steps": 100, "weight_decay": 0.1, "eval_interval": 250},
+        training={
+            "total_steps": 5000,
+            "batch_size": 64,
+            "block_size": 256,
+            "peak": 1e-3,
+            "floor": 1e-4,
+            "warmup_steps": 100,
+            "weight_decay": 0.1,
+            "eval_interval": 250,
+        },
         cuda_autocast=torch.bfloat16,
     ),
 }
@@ -93,7 +117,7 @@ def run(recipe: Recipe, *, seed: int, device: str, keep: Callable[[Run], None] =
     text = shakespeare()
     index = {character: number for number, character in enumerate(sorted(set(text)))}
     ids = torch.tensor([index[character] for character in text])
-    train_ids, val_ids = ids[: int(0.9 * len(ids))], ids[int(0.9 * len(ids)):]
+    train_ids, val_ids = ids[: int(0.9 * len(ids))], ids[int(0.9 * len(ids)) :]
 
     torch.manual_seed(seed)
     model = ours["GPT"](ours["GPTConfig"](vocab_size=len(index), **recipe.model)).to(device)
@@ -111,7 +135,7 @@ def run(recipe: Recipe, *, seed: int, device: str, keep: Callable[[Run], None] =
         print(f"{time.monotonic() - begun:7.0f} s   validation loss {loss:.4f}", file=sys.stderr, flush=True)
         return loss
 
-    ours["evaluate"] = watched     # `train` looks the name up when it calls it
+    ours["evaluate"] = watched  # `train` looks the name up when it calls it
     result.history = ours["train"](model, train_ids, val_ids, config)
     result.seconds = time.monotonic() - begun
     return result
@@ -123,10 +147,11 @@ def save_gpt2(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, 
 
     tensors = {
         name: (tensor.T if name.endswith(TRANSPOSED) else tensor).half().contiguous()
-        for name, tensor in weights.items() if name != "lm_head.weight"
+        for name, tensor in weights.items()
+        if name != "lm_head.weight"
     }
     save_file(tensors, path, metadata={"format": "pt", **metadata})
-    path.chmod(0o644)   # safetensors leaves it readable by its owner only
+    path.chmod(0o644)  # safetensors leaves it readable by its owner only
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,17 +174,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def keep(result: Run) -> None:
         """Write the checkpoint anew: a run that is stopped leaves the best model so far."""
         if output:
-            save_gpt2(output, result.best, {
-                "config": json.dumps({"vocab_size": len(set(shakespeare())), "bias": True,
-                                      **{name: value for name, value in recipe.model.items() if name != "dropout"}}),
-                "characters": json.dumps("".join(sorted(set(shakespeare())))),
-                "validation_loss": f"{result.validation_loss:.4f}",
-                "recipe": json.dumps({"model": recipe.model, "training": recipe.training, "seed": chosen.seed}),
-            })
+            save_gpt2(
+                output,
+                result.best,
+                {
+                    "config": json.dumps(
+                        {
+                            "vocab_size": len(set(shakespeare())),
+                            "bias": True,
+                            **{name: value for name, value in recipe.model.items() if name != "dropout"},
+                        }
+                    ),
+                    "characters": json.dumps("".join(sorted(set(shakespeare())))),
+                    "validation_loss": f"{result.validation_loss:.4f}",
+                    "recipe": json.dumps({"model": recipe.model, "training": recipe.training, "seed": chosen.seed}),
+                },
+            )
 
     result = run(recipe, seed=chosen.seed, device=chosen.device, keep=keep)
-    summary = (f"{recipe.training['total_steps']} steps in {result.seconds:.0f} s on {where}, "
-               f"torch {torch.__version__}, seed {chosen.seed}")
+    summary = (
+        f"{recipe.training['total_steps']} steps in {result.seconds:.0f} s on {where}, "
+        f"torch {torch.__version__}, seed {chosen.seed}"
+    )
     print(f"{summary}: best validation loss {result.validation_loss:.4f}", file=sys.stderr)
     if chosen.curve:
         chosen.curve.write_text(json.dumps({"run": summary, "history": result.history}, indent=1) + "\n")

@@ -8,12 +8,11 @@ the cells of other tasks. An operation counts under any of its names: function, 
 from __future__ import annotations
 
 import ast
-import symtable
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from autograder.shell import without_magics
+from autograder.names import defined, statements, used
 
 EVERY_TASK = "*"
 
@@ -35,7 +34,7 @@ def find_shortcuts(
     cells: Sequence[tuple[str, str]], not_allowed: Mapping[str, Sequence[str]], tasks: Sequence[str]
 ) -> dict[str, Shortcut]:
     """For each task that uses something not allowed, the first use found. Patterns may end in `*`."""
-    parsed = [(name, statement, source) for name, source in cells for statement in _statements(source)]
+    parsed = [(name, statement, source) for name, source in cells for statement in statements(source)]
     found: dict[str, Shortcut] = {}
     for task in tasks:
         banned = [*not_allowed.get(task, ()), *not_allowed.get(EVERY_TASK, ())]
@@ -50,13 +49,6 @@ def find_shortcuts(
     return found
 
 
-def _statements(source: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(without_magics(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-
-
 def _reached(
     task: str, parsed: Sequence[tuple[str, ast.stmt, str]], tasks: set[str]
 ) -> list[tuple[ast.stmt, str]]:
@@ -66,39 +58,13 @@ def _reached(
     waiting, wanted = list(chosen), set[str]()
     while waiting:
         statement, _ = waiting.pop()
-        new = _used(statement) - wanted
+        new = used(statement) - wanted
         wanted |= new
         for other in others:
-            if other not in chosen and new & _defined(other[0]):
+            if other not in chosen and new & defined(other[0]):
                 chosen.append(other)
                 waiting.append(other)
     return chosen
-
-
-def _used(statement: ast.stmt) -> set[str]:
-    """The notebook's names that a statement refers to: not the local ones of its functions."""
-    try:
-        scopes = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
-    except (SyntaxError, ValueError, RecursionError):
-        return set()
-    names = set[str]()
-    while scopes:
-        scope = scopes.pop()
-        scopes += scope.get_children()
-        names |= {
-            symbol.get_name()
-            for symbol in scope.get_symbols()
-            if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global())
-        }
-    return names
-
-
-def _defined(statement: ast.stmt) -> set[str]:
-    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 def _use(statement: ast.stmt, banned: Iterable[str]) -> tuple[str, int] | None:

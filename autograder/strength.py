@@ -17,9 +17,10 @@ import torch
 from autograder import diagnosis
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.grade import grade
+from autograder.names import builds_on
 from autograder.notebook import cleared
+from autograder.notebook_link import InProcess
 from autograder.report import Report
-from autograder.student import InProcess
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,14 @@ class Table:
         ]
 
     def row(self, question: Question) -> Row:
-        """Grade one row: a wrong answer in its own task, a right one in all."""
-        only = frozenset({question.task}) if question.kind in ("trivial", "misconception") else None
+        """Grade one row: a wrong answer in its own task, another right one also in those that build on it."""
+        only: frozenset[str] | None = None
+        if question.kind in ("trivial", "misconception"):
+            only = frozenset({question.task})
+        elif question.kind == "honest":
+            cells = {task.name: self.assignment.solution(task.name) for task in self.assignment.tasks}
+            above = {name for name, below in builds_on(cells).items() if question.task in below}
+            only = frozenset({question.task, *above})
         return Row(question.kind, question.name, question.task, self.graded(self._sources(question), only))
 
     def _sources(self, question: Question) -> dict[str, str]:

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from autograder.errors import OutOfTime, StudentError, WorkerLost
-from autograder.notebook_link import InProcess as InProcess  # noqa: PLC0414 - strength.py still asks here
 from autograder.notebook_link import Link
 from autograder.values import Generator, Handle, Lazy
 

@@ -13,3 +13,6 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # Never flaky: no examples by chance, none remembered from another run, no deadline that a busy machine misses.
 hypothesis.settings.register_profile("kit", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("kit")
+
+# A course for tests to grade, not tests.
+collect_ignore = ["toy_course", "small_course"]

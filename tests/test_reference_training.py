@@ -49,8 +49,8 @@ def test_windows_are_those_of_a_loop(ours, length, context, stride):
     inputs, targets = ours.windows(ids, context, stride)
     assert inputs.shape == targets.shape == (len(starts), context)
     assert inputs.dtype == targets.dtype == torch.int32
-    assert inputs.tolist() == [ids[s:s + context].tolist() for s in starts]
-    assert targets.tolist() == [ids[s + 1:s + context + 1].tolist() for s in starts]
+    assert inputs.tolist() == [ids[s : s + context].tolist() for s in starts]
+    assert targets.tolist() == [ids[s + 1 : s + context + 1].tolist() for s in starts]
 
 
 def test_windows_work_on_meta_and_strided_ids(ours):
@@ -110,14 +110,28 @@ def test_cross_entropy_at_the_edges(ours):
     loss.backward()
     assert loss == 0
     assert (logits.grad == 0).all()
-    assert ours.cross_entropy(torch.zeros(2, 3, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")).dim() == 0
+    assert (
+        ours.cross_entropy(torch.zeros(2, 3, device="meta"), torch.zeros(2, dtype=torch.long, device="meta")).dim() == 0
+    )
 
 
 def test_learning_rate_is_the_table(ours):
     """Three steps up to 0.8, then a cosine whose values at multiples of 30 degrees are known, then the floor."""
     root = math.sqrt(3)
-    expected = [0.8 / 3, 1.6 / 3, 0.8, 0.8, 0.45 + 0.35 * root / 2, 0.45 + 0.35 / 2, 0.45, 0.45 - 0.35 / 2,
-                0.45 - 0.35 * root / 2, 0.1, 0.1, 0.1]
+    expected = [
+        0.8 / 3,
+        1.6 / 3,
+        0.8,
+        0.8,
+        0.45 + 0.35 * root / 2,
+        0.45 + 0.35 / 2,
+        0.45,
+        0.45 - 0.35 / 2,
+        0.45 - 0.35 * root / 2,
+        0.1,
+        0.1,
+        0.1,
+    ]
     table = [ours.learning_rate(s, peak=0.8, floor=0.1, warmup_steps=3, total_steps=9) for s in range(12)]
     assert table == pytest.approx(expected, rel=1e-14)
     assert ours.learning_rate(0, peak=0.8, floor=0.1, warmup_steps=0, total_steps=6) == 0.8
@@ -156,6 +170,7 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_adamw_is_torchs_bit_for_bit(ours, settings):
     """Two groups, one gradient that is late, a learning rate that moves, and the state saved and loaded half way."""
+
     def start():
         generator = torch.Generator().manual_seed(5)
         a, b, c = (nn.Parameter(torch.randn(n, 2, dtype=torch.float64, generator=generator)) for n in (2, 3, 4))
@@ -257,7 +272,7 @@ def test_evaluation_weighs_each_target_once(ours, model, length, batch_size):
     data = torch.randint(11, (length,), generator=torch.Generator().manual_seed(length))
     losses = []
     for start in range(0, length - 1, 6):
-        x, y = data[start:start + 6][: length - 1 - start], data[start + 1:start + 7]
+        x, y = data[start : start + 6][: length - 1 - start], data[start + 1 : start + 7]
         losses.append(F.cross_entropy(model(x[None])[0][0], y, reduction="none"))
     assert ours.evaluate(model, data, 6, batch_size) == pytest.approx(torch.cat(losses).mean().item(), rel=1e-12)
 
@@ -309,6 +324,7 @@ def test_a_failed_save_keeps_the_old_file(ours, model, tmp_path):
 
 def test_a_checkpoint_runs_no_code(ours, model, tmp_path):
     """weights_only refuses a file that calls a function."""
+
     class Trap:
         def __reduce__(self):
             return print, ("sprung",)
@@ -322,8 +338,19 @@ def test_the_loop_is_its_parts(ours, model):
     """`train` against the same loop written with torch's optimizer, clipping and loss."""
     generator = torch.Generator().manual_seed(8)
     train_ids, val_ids = torch.randint(11, (60,), generator=generator), torch.randint(11, (23,), generator=generator)
-    config = ours.TrainConfig(total_steps=7, batch_size=2, block_size=4, peak=0.02, floor=0.002, warmup_steps=2,
-                              weight_decay=0.2, max_norm=0.7, accumulation=3, eval_interval=3, seed=9)
+    config = ours.TrainConfig(
+        total_steps=7,
+        batch_size=2,
+        block_size=4,
+        peak=0.02,
+        floor=0.002,
+        warmup_steps=2,
+        weight_decay=0.2,
+        max_norm=0.7,
+        accumulation=3,
+        eval_interval=3,
+        seed=9,
+    )
     twin = copy.deepcopy(model)
     model.eval()
     history = ours.train(model, train_ids, val_ids, config)
@@ -337,8 +364,8 @@ def test_the_loop_is_its_parts(ours, model):
         for group in optimizer.param_groups:
             group["lr"] = rate
         starts = torch.cat([torch.randint(56, (2,), generator=draw) for _ in range(3)])
-        x = torch.stack([train_ids[s:s + 4] for s in starts])
-        y = torch.stack([train_ids[s + 1:s + 5] for s in starts])
+        x = torch.stack([train_ids[s : s + 4] for s in starts])
+        y = torch.stack([train_ids[s + 1 : s + 5] for s in starts])
         loss = twin(x, y)[1]
         optimizer.zero_grad()
         loss.backward()
@@ -371,14 +398,16 @@ def test_the_checkpoint_writes_shakespeare(ours):
 
     text, index = shakespeare(), {c: i for i, c in enumerate(json.loads(metadata["characters"]))}
     assert list(index) == sorted(set(text))
-    held_back = torch.tensor([index[c] for c in text[int(0.9 * len(text)):]])
-    losses = [ours.evaluate(model, held_back[start:start + 1500], 128, 16) for start in range(0, len(held_back), 9000)]
+    held_back = torch.tensor([index[c] for c in text[int(0.9 * len(text)) :]])
+    losses = [
+        ours.evaluate(model, held_back[start : start + 1500], 128, 16) for start in range(0, len(held_back), 9000)
+    ]
     # A part of the text, spread over all of it, and weights in half precision.
     assert float(metadata["validation_loss"]) == pytest.approx(sum(losses) / len(losses), abs=0.05)
 
 
 def test_the_curves_kept_lie_in_their_band():
-    """Three seeds of nanoGPT's small setting: neither worse nor better than they should be, each from near ln 64 down."""
+    """Three seeds of nanoGPT's small setting: neither worse nor better than they should be."""
     kept = json.loads((Path(__file__).parent / "benchmarks" / "curves.json").read_text(encoding="utf-8"))
     low, high = kept["band"]
     for run in kept["runs"]:

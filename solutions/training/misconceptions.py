@@ -2,9 +2,10 @@
 
 Rows 92 to 104 of the catalogue are all here but for what cannot be seen from outside:
 * 97, gradients synchronised between processes: the course trains in one process.
-* 102, a bare `torch.no_grad()` has no effect, so it answers as `gradients_prepared` does. Dropout of a functional attention in
-  eval mode is the model's fault, and the model is given.
-* 103, the prefix `_orig_mod.` comes from `torch.compile`, which the course does not use; the given GPT has no buffers to lose.
+* 102, a bare `torch.no_grad()` has no effect, so it answers as `gradients_prepared` does. Dropout of a
+  functional attention in eval mode is the model's fault, and the model is given.
+* 103, the prefix `_orig_mod.` comes from `torch.compile`, which the course does not use; the given GPT has
+  no buffers to lose.
 * 104, TF32 and the wrong device need a GPU to be seen; tensors made on the CPU are `stays_on_the_cpu`.
 """
 
@@ -33,13 +34,20 @@ def windows_questions(ask):
     """Overlap, gaps, a text that is just long enough, and one that is not."""
     ids = torch.arange(20, 31)
     return [
-        ask.windows(ids, 3, 2), ask.windows(ids, 2, 4), ask.windows(ids, 3, 3), ask.windows(ids[:4], 3, 1),
-        ask.windows(ids.to(torch.int32), 4, 2), ask.windows(ids[:3], 3, 1),
+        ask.windows(ids, 3, 2),
+        ask.windows(ids, 2, 4),
+        ask.windows(ids, 3, 3),
+        ask.windows(ids[:4], 3, 1),
+        ask.windows(ids.to(torch.int32), 4, 2),
+        ask.windows(ids[:3], 3, 1),
         ask.observe("windows", torch.empty(9, dtype=torch.int64, device="meta"), 3, 2, strict_device=True).value,
-    ]  # fmt: skip
+    ]
 
 
-@misconception(task="windows", advice="The target at a position is the id one further: use `positions + 1` for the targets.")
+@misconception(
+    task="windows",
+    advice="The target at a position is the id one further: use `positions + 1` for the targets.",
+)
 def window_not_shifted(source):
     """The targets are the inputs themselves: the model is asked for the token that it is given."""
     return change(source, "ids[positions + 1]", "ids[positions]")
@@ -52,13 +60,19 @@ def window_shifted_twice(source):
     return change(source, "max(len(ids) - context_length, 0)", "max(len(ids) - context_length - 1, 0)")
 
 
-@misconception(task="windows", advice="The last start is `len(ids) - context_length - 1`; as `arange` leaves its end out, the end is one more.")
+@misconception(
+    task="windows",
+    advice="The last start is `len(ids) - context_length - 1`; as `arange` leaves its end out, the end is one more.",
+)
 def last_window_missing(source):
     """The last full window is left out."""
     return change(source, "max(len(ids) - context_length, 0)", "max(len(ids) - context_length - 1, 0)")
 
 
-@misconception(task="windows", advice="The distance between two starts is `stride`, whatever the length of a window is.")
+@misconception(
+    task="windows",
+    advice="The distance between two starts is `stride`, whatever the length of a window is.",
+)
 def stride_is_the_length(source):
     """The stride is ignored: the windows stand side by side."""
     return change(source, ", stride, device", ", context_length, device")
@@ -73,44 +87,52 @@ def stride_is_one(source):
 @misconception(task="windows", advice="Ids are integers and stay so: keep the dtype of `ids`.")
 def window_floats(source):
     """The windows come back as floating-point numbers."""
-    return change(source, "return ids[positions], ids[positions + 1]", "return ids[positions].float(), ids[positions + 1].float()")
+    return change(
+        source, "return ids[positions], ids[positions + 1]", "return ids[positions].float(), ids[positions + 1].float()"
+    )
 
 
-@misconception(task="windows", advice="`torch.stack` of an empty list raises. Return two tensors of shape (0, context_length) then.")
+@misconception(
+    task="windows",
+    advice="`torch.stack` of an empty list raises. Return two tensors of shape (0, context_length) then.",
+)
 def no_window_crashes(source):
     """A text that is too short for a window raises an error instead of giving N = 0."""
     return LOOP_WINDOWS
 
 
-LOOP_WINDOWS = '''
+LOOP_WINDOWS = """
 def windows(ids, context_length, stride):
     inputs, targets = [], []
     for start in range(0, len(ids) - context_length, stride):
         inputs.append(ids[start:start + context_length])
         targets.append(ids[start + 1:start + context_length + 1])
     return torch.stack(inputs), torch.stack(targets)
-'''
+"""
 
 
 @honest(task="windows")
 def windows_by_a_loop(source):
     """A loop over the starts, with the empty case apart."""
     return change(
-        LOOP_WINDOWS, "    return torch.stack",
-        "    if not inputs:\n        return ids.new_empty(0, context_length), ids.new_empty(0, context_length)\n    return torch.stack",
-    )  # fmt: skip
+        LOOP_WINDOWS,
+        "    return torch.stack",
+        "    if not inputs:\n"
+        "        return ids.new_empty(0, context_length), ids.new_empty(0, context_length)\n"
+        "    return torch.stack",
+    )
 
 
 @honest(task="windows")
 def windows_by_unfold(source):
     """`unfold` makes windows one longer; the columns are cut off at either end."""
-    return '''
+    return """
 def windows(ids, context_length, stride):
     if len(ids) <= context_length:
         return ids[:0].reshape(0, 1).expand(0, context_length), ids[:0].reshape(0, 1).expand(0, context_length)
     both = ids.unfold(0, context_length + 1, stride)
     return both[:, :-1], both[:, 1:].clone()
-'''
+"""
 
 
 # get_batch ----------------------------------------------------------------------------------------------------------
@@ -126,34 +148,51 @@ def batch_questions(ask):
         return ask.observe("get_batch", *arguments, generator=ask.generator(seed), seed=1, **settings).value
 
     return [
-        drawn(data, 4, 6, seed=2), drawn(data, 3, 2, "cpu", seed=3), drawn(data[:5], 4, 3, seed=4), drawn(data[:6], 4, 9, seed=4),
-        drawn(data.to(torch.uint8), 4, 2, seed=5), drawn(data[:4], 4, 2, seed=5), drawn(data[:2], 4, 2, seed=5),
+        drawn(data, 4, 6, seed=2),
+        drawn(data, 3, 2, "cpu", seed=3),
+        drawn(data[:5], 4, 3, seed=4),
+        drawn(data[:6], 4, 9, seed=4),
+        drawn(data.to(torch.uint8), 4, 2, seed=5),
+        drawn(data[:4], 4, 2, seed=5),
+        drawn(data[:2], 4, 2, seed=5),
         drawn(data, 4, 2, device="meta", seed=6),
         ask.observe("get_batch", data, 4, 3, generator=ask.generator(6), randomness=True, seed=1).random_used,
         ask.observe("get_batch", data, 4, 3, seed=9).value,
-    ]  # fmt: skip
+    ]
 
 
-@misconception(task="get_batch", advice="y is x one token later: take `block_size + 1` tokens, and cut off the last for x and the first for y.")
+@misconception(
+    task="get_batch",
+    advice="y is x one token later: take `block_size + 1` tokens, and cut off the last for x and the first for y.",
+)
 def batch_not_shifted(source):
     """y is x itself. The loss will fall to nearly 0 and the model will have learnt to repeat."""
     return change(source, "rows[:, 1:]", "rows[:, :-1]")
 
 
-@misconception(task="get_batch", advice="Shift once: the loss of the model shifts nothing, and neither may the batch shift twice.")
+@misconception(
+    task="get_batch",
+    advice="Shift once: the loss of the model shifts nothing, and neither may the batch shift twice.",
+)
 def batch_shifted_twice(source):
     """y is two tokens later than x."""
     source = change(source, "torch.arange(block_size + 1)", "torch.arange(block_size + 2).clamp(max=len(data) - 1)")
     return change(source, "return rows[:, :-1], rows[:, 1:]", "return rows[:, :-2], rows[:, 2:]")
 
 
-@misconception(task="get_batch", advice="`torch.randint(n, ...)` draws from 0 to n - 1, so n = `len(data) - block_size` reaches the last start.")
+@misconception(
+    task="get_batch",
+    advice="`torch.randint(n, ...)` draws from 0 to n - 1, so n = `len(data) - block_size` reaches the last start.",
+)
 def last_start_missing(source):
     """The last possible start is never drawn."""
     return change(source, "torch.randint(len(data) - block_size,", "torch.randint(max(len(data) - block_size - 1, 1),")
 
 
-@misconception(task="get_batch", advice="The greatest start is `len(data) - block_size - 1`: draw below `len(data) - block_size`.")
+@misconception(
+    task="get_batch",
+    advice="The greatest start is `len(data) - block_size - 1`: draw below `len(data) - block_size`.",
+)
 def a_start_too_far(source):
     """Now and then a window starts so late that its last target lies beyond the text."""
     return change(source, "torch.randint(len(data) - block_size,", "torch.randint(len(data) - block_size + 1,")
@@ -189,7 +228,10 @@ def stays_on_the_cpu(source):
     return change(source, ".to(device=device, dtype=torch.int64)", ".to(dtype=torch.int64)")
 
 
-@misconception(task="get_batch", advice="Before drawing, compare `len(data)` with `block_size` and raise ValueError with both in the message.")
+@misconception(
+    task="get_batch",
+    advice="Before drawing, compare `len(data)` with `block_size` and raise ValueError with both in the message.",
+)
 def short_data_not_refused(source):
     """Data that is too short is not refused with a ValueError."""
     return change(source, "if len(data) <= block_size:", "if False:")
@@ -201,23 +243,32 @@ def short_data_off_by_one(source):
     return change(source, "if len(data) <= block_size:", "if len(data) < block_size:")
 
 
-@misconception(task="get_batch", advice="The last target is the next token of the text. `torch.roll` brings the window's first token there.")
+@misconception(
+    task="get_batch",
+    advice="The last target is the next token of the text. `torch.roll` brings the window's first token there.",
+)
 def target_rolled(source):
     """The last target of each row is the row's own first token."""
     return change(source, "return rows[:, :-1], rows[:, 1:]", "return rows[:, :-1], rows[:, :-1].roll(-1, dims=1)")
 
 
-@misconception(task="get_batch", advice="Batches start at random places: draw the starts instead of walking through the text.")
+@misconception(
+    task="get_batch",
+    advice="Batches start at random places: draw the starts instead of walking through the text.",
+)
 def from_the_start(source):
     """The windows are taken one after the other from the start of the text, and not drawn."""
-    return change(source, "torch.randint(len(data) - block_size, (batch_size,), generator=generator)",
-                  "torch.arange(batch_size) % (len(data) - block_size)")
+    return change(
+        source,
+        "torch.randint(len(data) - block_size, (batch_size,), generator=generator)",
+        "torch.arange(batch_size) % (len(data) - block_size)",
+    )
 
 
 @honest(task="get_batch")
 def batch_by_stack(source):
     """Slices in a list, stacked, as in nanoGPT."""
-    return '''
+    return """
 def get_batch(data, block_size, batch_size, device="cpu", generator=None):
     if len(data) - block_size < 1:
         raise ValueError(f"{len(data)} tokens, but block_size is {block_size}")
@@ -225,13 +276,13 @@ def get_batch(data, block_size, batch_size, device="cpu", generator=None):
     x = torch.stack([data[i:i + block_size].long() for i in ix])
     y = torch.stack([data[i + 1:i + 1 + block_size].long() for i in ix])
     return x.to(device), y.to(device)
-'''
+"""
 
 
 @honest(task="get_batch")
 def batch_by_take(source):
     """x and y gathered apart, with tolist()."""
-    return '''
+    return """
 def get_batch(data, block_size, batch_size, device="cpu", generator=None):
     room = data.numel() - block_size
     if room <= 0:
@@ -239,7 +290,7 @@ def get_batch(data, block_size, batch_size, device="cpu", generator=None):
     starts = torch.randint(high=room, size=(batch_size,), generator=generator).tolist()
     where = torch.tensor([list(range(s, s + block_size)) for s in starts])
     return torch.take(data, where).to(torch.long).to(device), torch.take(data, where + 1).to(torch.long).to(device)
-'''
+"""
 
 
 # cross_entropy ------------------------------------------------------------------------------------------------------
@@ -255,17 +306,31 @@ def loss_questions(ask):
     half, halves = hidden.scored(8, (20, 3), 50, scale=4.0, dtype=torch.bfloat16)
     seen = ask.observe("cross_entropy", logits, some, gradient="sum", inputs=True)
     return [
-        ask.cross_entropy(logits, targets), ask.cross_entropy(logits[0], targets[0]), ask.cross_entropy(logits[0, 0], targets[0, 0]),
-        ask.cross_entropy(logits, some), ask.cross_entropy(logits, targets, ignore_index=int(targets[0, 1])),
-        seen.gradients, seen.inputs_after, ask.cross_entropy(large, torch.tensor([1, 2])), ask.cross_entropy(half, halves),
-        ask.cross_entropy(logits, torch.full((2, 3), -100)), ask.cross_entropy(large.float(), torch.tensor([0, 0])),
-    ]  # fmt: skip
+        ask.cross_entropy(logits, targets),
+        ask.cross_entropy(logits[0], targets[0]),
+        ask.cross_entropy(logits[0, 0], targets[0, 0]),
+        ask.cross_entropy(logits, some),
+        ask.cross_entropy(logits, targets, ignore_index=int(targets[0, 1])),
+        seen.gradients,
+        seen.inputs_after,
+        ask.cross_entropy(large, torch.tensor([1, 2])),
+        ask.cross_entropy(half, halves),
+        ask.cross_entropy(logits, torch.full((2, 3), -100)),
+        ask.cross_entropy(large.float(), torch.tensor([0, 0])),
+    ]
 
 
-@misconception(task="cross_entropy", advice="The loss takes raw logits: the softmax is inside it already. Take no second one.")
+@misconception(
+    task="cross_entropy",
+    advice="The loss takes raw logits: the softmax is inside it already. Take no second one.",
+)
 def softmax_twice(source):
     """A softmax is taken before the loss, which takes one itself."""
-    return change(source, "    counts = targets != ignore_index", "    logits = torch.softmax(logits, dim=-1)\n    counts = targets != ignore_index")
+    return change(
+        source,
+        "    counts = targets != ignore_index",
+        "    logits = torch.softmax(logits, dim=-1)\n    counts = targets != ignore_index",
+    )
 
 
 @misconception(task="cross_entropy", advice="Divide the sum by the number of targets that count.")
@@ -274,7 +339,10 @@ def loss_sum(source):
     return change(source, " / counts.sum().clamp(min=1)", "")
 
 
-@misconception(task="cross_entropy", advice="Divide by the number of targets that count: `counts.sum()`, not `targets.numel()`.")
+@misconception(
+    task="cross_entropy",
+    advice="Divide by the number of targets that count: `counts.sum()`, not `targets.numel()`.",
+)
 def ignored_in_the_number(source):
     """Ignored targets are left out of the sum, but the sum is divided by their number as well."""
     return change(source, "/ counts.sum().clamp(min=1)", "/ targets.numel()")
@@ -292,17 +360,26 @@ def ignore_index_fixed(source):
     return change(source, "counts = targets != ignore_index", "counts = targets != -100")
 
 
-@misconception(task="cross_entropy", advice="Use `torch.logsumexp`, or subtract the largest logit first: exp(200) is infinite in float32.")
+@misconception(
+    task="cross_entropy",
+    advice="Use `torch.logsumexp`, or subtract the largest logit first: exp(200) is infinite in float32.",
+)
 def loss_overflows(source):
     """Large logits overflow, because they are exponentiated as they are."""
     return change(source, "torch.logsumexp(logits, dim=-1)", "logits.exp().sum(dim=-1).log()")
 
 
-@misconception(task="cross_entropy", advice="Take the logarithm of the softmax directly (logsumexp). A small number inside the log limits the loss.")
+@misconception(
+    task="cross_entropy",
+    advice="Take the logarithm of the softmax directly (logsumexp). A small number inside the log limits the loss.",
+)
 def log_of_clamped(source):
     """The logarithm is taken of the probability plus a small number, so a bad miss costs too little."""
-    return change(source, "losses = torch.logsumexp(logits, dim=-1) - target_logits",
-                  "losses = -(torch.exp(target_logits - torch.logsumexp(logits, dim=-1)) + 1e-9).log()")
+    return change(
+        source,
+        "losses = torch.logsumexp(logits, dim=-1) - target_logits",
+        "losses = -(torch.exp(target_logits - torch.logsumexp(logits, dim=-1)) + 1e-9).log()",
+    )
 
 
 @misconception(task="cross_entropy", advice="Convert half-precision logits to float32 first, and return float32.")
@@ -317,36 +394,60 @@ def nothing_is_nan(source):
     return change(source, ".clamp(min=1)", "")
 
 
-@misconception(task="cross_entropy", advice="Average over all targets at once. A mean of the rows' means weighs rows with few targets too much.")
+@misconception(
+    task="cross_entropy",
+    advice="Average over all targets at once. A mean of the rows' means weighs rows with few targets too much.",
+)
 def mean_of_means(source):
     """The mean is taken row by row and then over the rows, which is another number where targets are ignored."""
-    return change(source, "return losses.masked_fill(~counts, 0).sum() / counts.sum().clamp(min=1)",
-                  "means = losses.masked_fill(~counts, 0).sum(-1) / counts.sum(-1).clamp(min=1)\n    return means.mean()")
+    return change(
+        source,
+        "return losses.masked_fill(~counts, 0).sum() / counts.sum().clamp(min=1)",
+        "means = losses.masked_fill(~counts, 0).sum(-1) / counts.sum(-1).clamp(min=1)\n    return means.mean()",
+    )
 
 
 @misconception(task="cross_entropy", advice="The loss is minus the logarithm: logsumexp minus the target's logit.")
 def sign_lost(source):
     """The sign is missing, so the loss is negative and training makes it worse."""
-    return change(source, "torch.logsumexp(logits, dim=-1) - target_logits", "target_logits - torch.logsumexp(logits, dim=-1)")
+    return change(
+        source, "torch.logsumexp(logits, dim=-1) - target_logits", "target_logits - torch.logsumexp(logits, dim=-1)"
+    )
 
 
 @misconception(task="cross_entropy", advice="Use the natural logarithm.")
 def base_two(source):
     """The logarithm is taken to the base 2."""
-    return change(source, "torch.logsumexp(logits, dim=-1) - target_logits", "(torch.logsumexp(logits, dim=-1) - target_logits) / math.log(2)")
+    return change(
+        source,
+        "torch.logsumexp(logits, dim=-1) - target_logits",
+        "(torch.logsumexp(logits, dim=-1) - target_logits) / math.log(2)",
+    )
 
 
-@misconception(task="cross_entropy", advice="Keep to tensor operations from logits to loss: `.item()`, `.detach()` and `torch.tensor(...)` cut the gradient.")
+@misconception(
+    task="cross_entropy",
+    advice="Keep to tensor operations from logits to loss: `.item()`, `.detach()` and `torch.tensor(...)` cut "
+    "the gradient.",
+)
 def gradient_cut(source):
     """The loss is cut off from the logits: no gradient reaches them."""
     return change(source, "logits = logits.to(", "logits = logits.detach().to(")
 
 
-@misconception(task="cross_entropy", advice="Move V to the end with reshape(-1, V) only. A transposition first mixes the logits of different positions.")
+@misconception(
+    task="cross_entropy",
+    advice="Move V to the end with reshape(-1, V) only. A transposition first mixes the logits of different positions.",
+)
 def flattened_wrongly(source):
     """Logits are transposed before they are flattened, so that positions and tokens are mixed up."""
-    return change(source, "    counts = targets != ignore_index",
-                  "    if logits.dim() > 2:\n        logits = logits.transpose(-1, -2).reshape(logits.shape)\n    counts = targets != ignore_index")
+    return change(
+        source,
+        "    counts = targets != ignore_index",
+        "    if logits.dim() > 2:\n"
+        "        logits = logits.transpose(-1, -2).reshape(logits.shape)\n"
+        "    counts = targets != ignore_index",
+    )
 
 
 @misconception(task="cross_entropy", advice="Work on a copy: `targets.masked_fill(...)`, without an underscore.")
@@ -355,7 +456,10 @@ def targets_overwritten(source):
     return change(source, "targets.long().masked_fill(~counts, 0)", "targets.masked_fill_(~counts, 0)")
 
 
-@misconception(task="cross_entropy", advice="Take the logit of the target, by `gather`; the model's own first choice does not matter.")
+@misconception(
+    task="cross_entropy",
+    advice="Take the logit of the target, by `gather`; the model's own first choice does not matter.",
+)
 def likeliest_instead(source):
     """The loss is that of the model's own first choice and not that of the target."""
     return change(source, "logits.gather(-1, index.unsqueeze(-1)).squeeze(-1)", "logits.max(dim=-1).values")
@@ -364,7 +468,7 @@ def likeliest_instead(source):
 @honest(task="cross_entropy")
 def loss_by_log_softmax(source):
     """log_softmax, then the rows that count, picked by a boolean mask."""
-    return '''
+    return """
 def cross_entropy(logits, targets, ignore_index=-100):
     logits = logits.reshape(-1, logits.shape[-1])
     if logits.dtype in (torch.float16, torch.bfloat16):
@@ -375,13 +479,13 @@ def cross_entropy(logits, targets, ignore_index=-100):
         return logits.sum() * 0.0
     logp = F.log_softmax(logits[keep], dim=-1)
     return -logp[torch.arange(len(logp)), targets[keep]].mean()
-'''
+"""
 
 
 @honest(task="cross_entropy")
 def loss_by_one_hot(source):
     """The maximum subtracted by hand, and a one-hot product."""
-    return '''
+    return """
 def cross_entropy(logits, targets, ignore_index=-100):
     z = logits if logits.dtype == torch.float64 else logits.float()
     z = z - z.amax(dim=-1, keepdim=True).detach()
@@ -390,7 +494,7 @@ def cross_entropy(logits, targets, ignore_index=-100):
     hot = F.one_hot(torch.where(keep, targets, 0), logits.shape[-1]).to(logp.dtype)
     total = -(hot * logp * keep.unsqueeze(-1)).sum()
     return total / max(int(keep.sum()), 1)
-'''
+"""
 
 
 # learning_rate ------------------------------------------------------------------------------------------------------
@@ -411,7 +515,10 @@ def first_step_wasted(source):
     return change(source, "peak * (step + 1) / warmup_steps", "peak * step / warmup_steps")
 
 
-@misconception(task="learning_rate", advice="Divide by `warmup_steps`, so that the last step of the warm-up has the peak.")
+@misconception(
+    task="learning_rate",
+    advice="Divide by `warmup_steps`, so that the last step of the warm-up has the peak.",
+)
 def warmup_one_too_long(source):
     """The way up is divided into one part too many, so the peak is not reached by it."""
     return change(source, "peak * (step + 1) / warmup_steps", "peak * (step + 1) / (warmup_steps + 1)")
@@ -423,7 +530,10 @@ def warmup_overshoots(source):
     return change(source, "if step < warmup_steps:", "if step <= warmup_steps and warmup_steps:")
 
 
-@misconception(task="learning_rate", advice="Measure the way down from the end of the warm-up: `(step - warmup_steps) / (total_steps - warmup_steps)`.")
+@misconception(
+    task="learning_rate",
+    advice="Measure the way down from the end of the warm-up: `(step - warmup_steps) / (total_steps - warmup_steps)`.",
+)
 def cosine_from_zero(source):
     """The cosine is measured from step 0, so the rate jumps down after the warm-up."""
     return change(source, "(step - warmup_steps) / (total_steps - warmup_steps)", "step / total_steps")
@@ -435,25 +545,37 @@ def cosine_too_long(source):
     return change(source, "(step - warmup_steps) / (total_steps - warmup_steps)", "(step - warmup_steps) / total_steps")
 
 
-@misconception(task="learning_rate", advice="From `total_steps` on return `floor`: a cosine goes up again after its half.")
+@misconception(
+    task="learning_rate",
+    advice="From `total_steps` on return `floor`: a cosine goes up again after its half.",
+)
 def cosine_never_ends(source):
     """After total_steps the cosine goes on, and the rate rises again."""
     return change(source, "if step >= total_steps:", "if False:")
 
 
-@misconception(task="learning_rate", advice="The cosine runs between `floor` and `peak`: add `floor`, and scale by `peak - floor`.")
+@misconception(
+    task="learning_rate",
+    advice="The cosine runs between `floor` and `peak`: add `floor`, and scale by `peak - floor`.",
+)
 def floor_forgotten(source):
     """The cosine goes down to 0 instead of to the floor."""
     return change(source, "floor + (peak - floor) * (1 +", "peak * (1 +")
 
 
-@misconception(task="learning_rate", advice="Scale the cosine by `peak - floor`; with `peak` alone it starts above the peak.")
+@misconception(
+    task="learning_rate",
+    advice="Scale the cosine by `peak - floor`; with `peak` alone it starts above the peak.",
+)
 def floor_on_top(source):
     """The floor is added on top of the whole peak."""
     return change(source, "floor + (peak - floor) * (1 +", "floor + peak * (1 +")
 
 
-@misconception(task="learning_rate", advice="Use half a cosine, `(1 + cos(pi * progress)) / 2`, instead of a straight line.")
+@misconception(
+    task="learning_rate",
+    advice="Use half a cosine, `(1 + cos(pi * progress)) / 2`, instead of a straight line.",
+)
 def straight_down(source):
     """The way down is a straight line."""
     return change(source, "(1 + math.cos(math.pi * progress)) / 2", "(1 - progress)")
@@ -477,24 +599,30 @@ def zero_at_the_end(source):
     return change(source, "        return floor\n", "        return 0.0\n")
 
 
-@misconception(task="learning_rate", advice="Look at the warm-up only `if step < warmup_steps`: then nothing is divided by 0.")
+@misconception(
+    task="learning_rate",
+    advice="Look at the warm-up only `if step < warmup_steps`: then nothing is divided by 0.",
+)
 def no_warmup_crashes(source):
     """Without a warm-up it divides by zero."""
-    return change(source, "    if step < warmup_steps:\n        return peak * (step + 1) / warmup_steps",
-                  "    up = (step + 1) / warmup_steps\n    if up <= 1:\n        return peak * up")
+    return change(
+        source,
+        "    if step < warmup_steps:\n        return peak * (step + 1) / warmup_steps",
+        "    up = (step + 1) / warmup_steps\n    if up <= 1:\n        return peak * up",
+    )
 
 
 @honest(task="learning_rate")
 def rate_in_one_expression(source):
     """Everything by min and max."""
-    return '''
+    return """
 def learning_rate(step, *, peak, floor, warmup_steps, total_steps):
     if step < warmup_steps:
         return peak / warmup_steps * (1 + step)
     done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
     share = 0.5 * (1.0 + math.cos(math.pi * done))
     return peak * share + floor * (1 - share)
-'''
+"""
 
 
 # clip_gradients -----------------------------------------------------------------------------------------------------
@@ -519,8 +647,15 @@ def clip_questions(ask):
 @misconception(task="clip_gradients", advice="Compute one length over all gradients and scale all by one factor.")
 def one_by_one(source):
     """Each parameter's gradient is clipped by itself, which turns the gradient."""
-    return change(source, "    if norm > max_norm:\n        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
-                  "    for gradient, length in zip(gradients, lengths):\n        if length > max_norm:\n            gradient.mul_(max_norm / (length + 1e-6))")
+    return change(
+        source,
+        "    if norm > max_norm:\n"
+        "        for gradient in gradients:\n"
+        "            gradient.mul_(max_norm / (norm + 1e-6))",
+        "    for gradient, length in zip(gradients, lengths):\n"
+        "        if length > max_norm:\n"
+        "            gradient.mul_(max_norm / (length + 1e-6))",
+    )
 
 
 @misconception(task="clip_gradients", advice="Scale only `if norm > max_norm`: a short gradient stays as it is.")
@@ -529,34 +664,55 @@ def always_rescaled(source):
     return change(source, "if norm > max_norm:", "if True:")
 
 
-@misconception(task="clip_gradients", advice="Change the gradient itself: `gradient.mul_(factor)`. `gradient = gradient * factor` makes a new tensor and drops it.")
+@misconception(
+    task="clip_gradients",
+    advice="Change the gradient itself: `gradient.mul_(factor)`. `gradient = gradient * factor` makes a new "
+    "tensor and drops it.",
+)
 def nothing_scaled(source):
     """The scaled gradients are computed and thrown away."""
     return change(source, "gradient.mul_(max_norm / (norm + 1e-6))", "gradient = gradient * (max_norm / (norm + 1e-6))")
 
 
-@misconception(task="clip_gradients", advice="Use `mul_` on the tensor in `.grad` instead of putting a new tensor there.")
+@misconception(
+    task="clip_gradients",
+    advice="Use `mul_` on the tensor in `.grad` instead of putting a new tensor there.",
+)
 def new_tensors(source):
     """New tensors are put into .grad instead of changing those that are there."""
-    source = change(source, "    gradients = [parameter.grad", "    parameters = list(parameters)\n    gradients = [parameter.grad")
-    return change(source, "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
-                  "        for parameter in parameters:\n            if parameter.grad is not None:\n"
-                  "                parameter.grad = parameter.grad * (max_norm / (norm + 1e-6))")
+    source = change(
+        source, "    gradients = [parameter.grad", "    parameters = list(parameters)\n    gradients = [parameter.grad"
+    )
+    return change(
+        source,
+        "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
+        "        for parameter in parameters:\n            if parameter.grad is not None:\n"
+        "                parameter.grad = parameter.grad * (max_norm / (norm + 1e-6))",
+    )
 
 
-@misconception(task="clip_gradients", advice="Scale the whole gradient by one factor. Cutting off single entries turns it.")
+@misconception(
+    task="clip_gradients",
+    advice="Scale the whole gradient by one factor. Cutting off single entries turns it.",
+)
 def clipped_by_value(source):
     """Single entries are cut off at max_norm."""
     return change(source, "gradient.mul_(max_norm / (norm + 1e-6))", "gradient.clamp_(-max_norm, max_norm)")
 
 
-@misconception(task="clip_gradients", advice="Return the length before clipping; after it, the number says nothing new.")
+@misconception(
+    task="clip_gradients",
+    advice="Return the length before clipping; after it, the number says nothing new.",
+)
 def norm_after(source):
     """Returned is the length after clipping."""
     return change(source, "    return norm\n", "    return min(norm, float(max_norm))\n")
 
 
-@misconception(task="clip_gradients", advice="Lengths add up as the sides of a right angle do: the root of the sum of squares.")
+@misconception(
+    task="clip_gradients",
+    advice="Lengths add up as the sides of a right angle do: the root of the sum of squares.",
+)
 def lengths_added(source):
     """The lengths of the parameters' gradients are simply added."""
     return change(source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "torch.stack(lengths).sum().item()")
@@ -565,20 +721,30 @@ def lengths_added(source):
 @misconception(task="clip_gradients", advice="Take the root of the sum of squares.")
 def root_forgotten(source):
     """The sum of squares is used without its root."""
-    return change(source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "torch.stack(lengths).square().sum().item()")
+    return change(
+        source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "torch.stack(lengths).square().sum().item()"
+    )
 
 
-@misconception(task="clip_gradients", advice="The L2 norm: square, add, take the root. The largest entry alone is another norm.")
+@misconception(
+    task="clip_gradients",
+    advice="The L2 norm: square, add, take the root. The largest entry alone is another norm.",
+)
 def largest_entry(source):
     """The largest entry is taken for the length."""
-    return change(source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "max(g.abs().max() for g in gradients).item()")
+    return change(
+        source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "max(g.abs().max() for g in gradients).item()"
+    )
 
 
 @misconception(task="clip_gradients", advice="Take the sum of squares over all entries, not their mean.")
 def mean_of_squares(source):
     """The root of the mean square is taken for the length."""
-    return change(source, "torch.linalg.vector_norm(torch.stack(lengths)).item()",
-                  "(sum(g.square().sum() for g in gradients) / sum(g.numel() for g in gradients)).sqrt().item()")
+    return change(
+        source,
+        "torch.linalg.vector_norm(torch.stack(lengths)).item()",
+        "(sum(g.square().sum() for g in gradients) / sum(g.numel() for g in gradients)).sqrt().item()",
+    )
 
 
 @misconception(task="clip_gradients", advice="Pass over parameters whose `.grad` is None.")
@@ -593,24 +759,34 @@ def no_gradients_crash(source):
     return change(source, "    if not gradients:\n        return 0.0\n", "")
 
 
-@misconception(task="clip_gradients", advice="Keep the gradients in a list first: `model.parameters()` is a generator and can be walked through once.")
+@misconception(
+    task="clip_gradients",
+    advice="Keep the gradients in a list first: `model.parameters()` is a generator and can be walked through once.",
+)
 def generator_used_up(source):
     """The parameters are walked through twice, but a generator is empty the second time: nothing is clipped."""
-    return change(source, "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
-                  "        for parameter in parameters:\n            if parameter.grad is not None:\n"
-                  "                parameter.grad.mul_(max_norm / (norm + 1e-6))")
+    return change(
+        source,
+        "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
+        "        for parameter in parameters:\n            if parameter.grad is not None:\n"
+        "                parameter.grad.mul_(max_norm / (norm + 1e-6))",
+    )
 
 
 @misconception(task="clip_gradients", advice="Make a float of it with `.item()`.")
 def norm_is_a_tensor(source):
     """The norm comes back as a tensor instead of a Python float."""
-    return change(source, "torch.linalg.vector_norm(torch.stack(lengths)).item()", "torch.linalg.vector_norm(torch.stack(lengths))")
+    return change(
+        source,
+        "torch.linalg.vector_norm(torch.stack(lengths)).item()",
+        "torch.linalg.vector_norm(torch.stack(lengths))",
+    )
 
 
 @honest(task="clip_gradients")
 def clip_by_squares(source):
     """A sum of squares as Python floats, and no small number in the denominator."""
-    return '''
+    return """
 def clip_gradients(parameters, max_norm):
     parameters = [p for p in parameters if p.grad is not None]
     total = sum((p.grad.detach().double() ** 2).sum().item() for p in parameters) ** 0.5
@@ -618,13 +794,13 @@ def clip_gradients(parameters, max_norm):
     for p in parameters:
         p.grad.detach().mul_(scale)
     return float(total)
-'''
+"""
 
 
 @honest(task="clip_gradients")
 def clip_with_clamp(source):
     """One long vector, and a coefficient clamped to 1, as torch has it."""
-    return '''
+    return """
 def clip_gradients(parameters, max_norm):
     grads = [p.grad for p in parameters if p.grad is not None]
     if len(grads) == 0:
@@ -635,7 +811,7 @@ def clip_gradients(parameters, max_norm):
         for g in grads:
             g.copy_(g * coefficient)
     return total.item()
-'''
+"""
 
 
 # adamw --------------------------------------------------------------------------------------------------------------
@@ -643,7 +819,7 @@ def clip_gradients(parameters, max_norm):
 
 @battery("adamw")
 def adamw_questions(ask):
-    """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, schedule, saved state."""
+    """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, rates, saved state."""
     drive = hidden.drive
     groups = [{"lr": 0.2, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "eps": 0.1}, {"weight_decay": 0.7}]
     try:
@@ -651,19 +827,27 @@ def adamw_questions(ask):
     except StudentError as error:
         in_groups = error.kind
     return [
-        drive(ask, None, 3, lr=0.1, weight_decay=0.0), drive(ask, None, 2), drive(ask, None, 3, lr=0.1, weight_decay=0.5),
-        drive(ask, None, 2, lr=0.1, weight_decay=0.0, eps=0.4), drive(ask, None, 3, lr=0.1, weight_decay=0.3, betas=(0.6, 0.8)),
-        drive(ask, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}), in_groups,
-        drive(ask, None, 3, lr=9.0, weight_decay=0.5, rates=[0.1, 0.3, 0.05]), drive(ask, None, 4, lr=0.1, weight_decay=0.3, reload=2),
-    ]  # fmt: skip
+        drive(ask, None, 3, lr=0.1, weight_decay=0.0),
+        drive(ask, None, 2),
+        drive(ask, None, 3, lr=0.1, weight_decay=0.5),
+        drive(ask, None, 2, lr=0.1, weight_decay=0.0, eps=0.4),
+        drive(ask, None, 3, lr=0.1, weight_decay=0.3, betas=(0.6, 0.8)),
+        drive(ask, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}),
+        in_groups,
+        drive(ask, None, 3, lr=9.0, weight_decay=0.5, rates=[0.1, 0.3, 0.05]),
+        drive(ask, None, 4, lr=0.1, weight_decay=0.3, reload=2),
+    ]
 
 
 @misconception(task="adamw", advice="Leave the gradient alone and multiply the parameter by 1 - lr * weight_decay.")
 def decay_in_the_gradient(source):
     """The decay is added to the gradient (L2), so that it passes through the running means: Adam, not AdamW."""
-    source = change(source, 'gradient, mean, square = parameter.grad, state["exp_avg"], state["exp_avg_sq"]',
-                    'gradient = parameter.grad + group["weight_decay"] * parameter\n'
-                    '                mean, square = state["exp_avg"], state["exp_avg_sq"]')
+    source = change(
+        source,
+        'gradient, mean, square = parameter.grad, state["exp_avg"], state["exp_avg_sq"]',
+        'gradient = parameter.grad + group["weight_decay"] * parameter\n'
+        '                mean, square = state["exp_avg"], state["exp_avg_sq"]',
+    )
     return change(source, 'parameter.mul_(1 - lr * group["weight_decay"])', "pass")
 
 
@@ -683,10 +867,17 @@ def decay_without_lr(source):
 def decay_last(source):
     """The decay comes after the step instead of before it."""
     source = change(source, 'parameter.mul_(1 - lr * group["weight_decay"])', "pass")
-    return change(source, "value=-lr / correction1)", "value=-lr / correction1)\n                parameter.mul_(1 - lr * group[\"weight_decay\"])")
+    return change(
+        source,
+        "value=-lr / correction1)",
+        'value=-lr / correction1)\n                parameter.mul_(1 - lr * group["weight_decay"])',
+    )
 
 
-@misconception(task="adamw", advice="Divide by 1 - beta1^t and 1 - beta2^t: both means start at 0 and are too small at first.")
+@misconception(
+    task="adamw",
+    advice="Divide by 1 - beta1^t and 1 - beta2^t: both means start at 0 and are too small at first.",
+)
 def no_correction(source):
     """The running means are not corrected for their start at 0."""
     source = change(source, 'correction1 = 1 - beta1 ** state["step"]', "correction1 = 1")
@@ -709,19 +900,31 @@ def mean_not_corrected(source):
 def counted_too_late(source):
     """The first step has t = 0, and the correction divides by zero."""
     source = change(source, '                state["step"] += 1\n', "")
-    return change(source, "value=-lr / correction1)", 'value=-lr / correction1 if correction1 else -math.inf)\n                state["step"] += 1')
+    return change(
+        source,
+        "value=-lr / correction1)",
+        'value=-lr / correction1 if correction1 else -math.inf)\n                state["step"] += 1',
+    )
 
 
 @misconception(task="adamw", advice="Add eps to the root: sqrt(v) + eps.")
 def eps_under_the_root(source):
     """eps is added under the square root."""
-    return change(source, '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])', '(square / correction2 + group["eps"]).sqrt()')
+    return change(
+        source,
+        '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])',
+        '(square / correction2 + group["eps"]).sqrt()',
+    )
 
 
 @misconception(task="adamw", advice="Correct the mean square first, take its root, and only then add eps.")
 def eps_before_correction(source):
     """eps is added before the correction, which then makes it larger."""
-    return change(source, '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])', 'square.sqrt().add_(group["eps"]) / math.sqrt(correction2)')
+    return change(
+        source,
+        '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])',
+        'square.sqrt().add_(group["eps"]) / math.sqrt(correction2)',
+    )
 
 
 @misconception(task="adamw", advice="Use eps: without it a weight whose gradient was always 0 becomes NaN.")
@@ -733,7 +936,12 @@ def no_eps(source):
 @misconception(task="adamw", advice="Keep the count in `self.state[parameter]`, one for each parameter.")
 def one_count_for_all(source):
     """All parameters share one step count, which is wrong for one whose first gradient comes late."""
-    source = change(source, "        for group in self.param_groups:\n", "        self.t = getattr(self, 't', 0) + 1\n        for group in self.param_groups:\n", count=1)
+    source = change(
+        source,
+        "        for group in self.param_groups:\n",
+        "        self.t = getattr(self, 't', 0) + 1\n        for group in self.param_groups:\n",
+        count=1,
+    )
     source = change(source, '                state["step"] += 1\n', '                state["step"] = self.t\n')
     return source
 
@@ -741,29 +949,50 @@ def one_count_for_all(source):
 @misconception(task="adamw", advice="Put the count into `self.state[parameter]`, so that it is saved with the rest.")
 def count_not_saved(source):
     """The step counts are kept outside the state and are lost when it is saved and loaded."""
-    source = change(source, "        for group in self.param_groups:\n", "        counts = self.__dict__.setdefault('counts', {})\n        for group in self.param_groups:\n")
-    return change(source, '                state["step"] += 1\n',
-                  "                counts[parameter] = counts.get(parameter, 0) + 1\n                state['step'] = counts[parameter]\n")
+    source = change(
+        source,
+        "        for group in self.param_groups:\n",
+        "        counts = self.__dict__.setdefault('counts', {})\n        for group in self.param_groups:\n",
+    )
+    return change(
+        source,
+        '                state["step"] += 1\n',
+        "                counts[parameter] = counts.get(parameter, 0) + 1\n"
+        "                state['step'] = counts[parameter]\n",
+    )
 
 
-@misconception(task="adamw", advice="Keep the running means in `self.state[parameter]`: only that is in the state_dict.")
+@misconception(
+    task="adamw",
+    advice="Keep the running means in `self.state[parameter]`: only that is in the state_dict.",
+)
 def means_not_saved(source):
     """The running means are kept outside the state and are lost when it is saved and loaded."""
-    return change(source, "state = self.state[parameter]", "state = self.__dict__.setdefault('means', {}).setdefault(parameter, {})")
+    return change(
+        source,
+        "state = self.state[parameter]",
+        "state = self.__dict__.setdefault('means', {}).setdefault(parameter, {})",
+    )
 
 
 @misconception(task="adamw", advice="`if parameter.grad is None: continue`. It is not a gradient of zero.")
 def missing_is_zero(source):
     """A parameter without a gradient is treated as if its gradient were 0: it decays and drifts on."""
     source = change(source, "                if parameter.grad is None:\n                    continue\n", "")
-    return change(source, "gradient, mean, square = parameter.grad,",
-                  "gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad\n                mean, square =")
+    return change(
+        source,
+        "gradient, mean, square = parameter.grad,",
+        "gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad\n"
+        "                mean, square =",
+    )
 
 
 @misconception(task="adamw", advice="beta1 belongs to the gradient, beta2 to its square.")
 def betas_swapped(source):
     """The two betas are swapped."""
-    return change(source, 'lr, (beta1, beta2) = group["lr"], group["betas"]', 'lr, (beta2, beta1) = group["lr"], group["betas"]')
+    return change(
+        source, 'lr, (beta1, beta2) = group["lr"], group["betas"]', 'lr, (beta2, beta1) = group["lr"], group["betas"]'
+    )
 
 
 @misconception(task="adamw", advice="Square the gradient for the second mean, not the first mean.")
@@ -784,13 +1013,16 @@ def uphill(source):
     return change(source, "value=-lr / correction1", "value=lr / correction1")
 
 
-@misconception(task="adamw", advice="Read `group[\"lr\"]` at every step: a schedule changes it there, and groups may differ.")
+@misconception(
+    task="adamw",
+    advice='Read `group["lr"]` at every step: a schedule changes it there, and groups may differ.',
+)
 def lr_of_the_start(source):
     """The learning rate given at the start is used for ever, whatever stands in the groups."""
     return change(source, 'lr, (beta1, beta2) = group["lr"],', 'lr, (beta1, beta2) = self.defaults["lr"],')
 
 
-@misconception(task="adamw", advice="Read `group[\"weight_decay\"]`: the second group of a GPT has none.")
+@misconception(task="adamw", advice='Read `group["weight_decay"]`: the second group of a GPT has none.')
 def one_decay_for_all(source):
     """The decay given at the start is used for every group."""
     return change(source, 'group["weight_decay"]', 'self.defaults["weight_decay"]')
@@ -817,7 +1049,7 @@ def other_defaults(source):
 @honest(task="adamw")
 def adamw_by_the_formula(source):
     """The formula as printed, out of place, with a tensor for the count."""
-    return '''
+    return """
 class AdamW(torch.optim.Optimizer):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         if lr < 0:
@@ -840,15 +1072,16 @@ class AdamW(torch.optim.Optimizer):
                 s["v"] = b2 * s["v"] + (1 - b2) * g ** 2
                 m_hat = s["m"] / (1 - b1 ** t)
                 v_hat = s["v"] / (1 - b2 ** t)
-                p.data = p.data * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * m_hat / (v_hat ** 0.5 + group["eps"])
+                p.data = p.data * (1 - group["lr"] * group["weight_decay"])
+                p.data = p.data - group["lr"] * m_hat / (v_hat ** 0.5 + group["eps"])
         return loss
-'''
+"""
 
 
 @honest(task="adamw")
 def adamw_with_step_size(source):
     """The correction folded into the step size, and eps scaled along; `.get` for the state."""
-    return '''
+    return """
 class AdamW(torch.optim.Optimizer):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
@@ -869,7 +1102,7 @@ class AdamW(torch.optim.Optimizer):
                         p -= group["lr"] * group["weight_decay"] * p
                         p -= group["lr"] * root / (1 - beta1 ** t) * m / (torch.sqrt(v) + group["eps"] * root)
                         state["t"], state["m"], state["v"] = t, m, v
-'''
+"""
 
 
 # parameter_groups ---------------------------------------------------------------------------------------------------
@@ -887,7 +1120,10 @@ def group_questions(ask):
     return [ask.parameter_groups(model, 0.3), ask.parameter_groups(other, 0.2), third.get("transformer.ln_f.bias")]
 
 
-@misconception(task="parameter_groups", advice="Parameters of fewer than two dimensions (biases, norms) belong in a group with weight_decay 0.")
+@misconception(
+    task="parameter_groups",
+    advice="Parameters of fewer than two dimensions (biases, norms) belong in a group with weight_decay 0.",
+)
 def everything_decays(source):
     """Everything decays, biases and norms too."""
     return change(source, '"weight_decay": 0.0', '"weight_decay": weight_decay')
@@ -899,38 +1135,56 @@ def nothing_decays(source):
     return change(source, '"weight_decay": weight_decay', '"weight_decay": 0.0')
 
 
-@misconception(task="parameter_groups", advice="Go by dimensions, not by names: the weight of a LayerNorm is no bias, and must not decay either.")
+@misconception(
+    task="parameter_groups",
+    advice="Go by dimensions, not by names: the weight of a LayerNorm is no bias, and must not decay either.",
+)
 def only_biases_spared(source):
     """Only biases are spared; the weights of the norms decay."""
     return change(
-        change(source, "[p for p in trained if p.dim() >= 2]",
-               '[p for n, p in model.named_parameters() if p.requires_grad and not n.endswith("bias")]'),
+        change(
+            source,
+            "[p for p in trained if p.dim() >= 2]",
+            '[p for n, p in model.named_parameters() if p.requires_grad and not n.endswith("bias")]',
+        ),
         "[p for p in trained if p.dim() < 2]",
         '[p for n, p in model.named_parameters() if p.requires_grad and n.endswith("bias")]',
-    )  # fmt: skip
+    )
 
 
 @misconception(task="parameter_groups", advice="Embeddings have two dimensions and decay as well.")
 def embeddings_spared(source):
     """The embeddings do not decay."""
     return change(
-        change(source, "[p for p in trained if p.dim() >= 2]",
-               '[p for n, p in model.named_parameters() if p.requires_grad and p.dim() >= 2 and ".w" not in n[:13]]'),
+        change(
+            source,
+            "[p for p in trained if p.dim() >= 2]",
+            '[p for n, p in model.named_parameters() if p.requires_grad and p.dim() >= 2 and ".w" not in n[:13]]',
+        ),
         "[p for p in trained if p.dim() < 2]",
         '[p for n, p in model.named_parameters() if p.requires_grad and (p.dim() < 2 or ".w" in n[:13])]',
-    )  # fmt: skip
+    )
 
 
-@misconception(task="parameter_groups", advice="`model.parameters()` gives a tied parameter once; `remove_duplicate=False` or a state_dict gives it twice.")
+@misconception(
+    task="parameter_groups",
+    advice="`model.parameters()` gives a tied parameter once; `remove_duplicate=False` or a state_dict gives it twice.",
+)
 def tied_twice(source):
     """The tied embedding stands in its group twice."""
-    return change(source, "for parameter in model.parameters()", "for _, parameter in model.named_parameters(remove_duplicate=False)")
+    return change(
+        source,
+        "for parameter in model.parameters()",
+        "for _, parameter in model.named_parameters(remove_duplicate=False)",
+    )
 
 
 @misconception(task="parameter_groups", advice="The head is the embedding: leaving it out leaves out both.")
 def tied_left_out(source):
     """The tied embedding is left out altogether."""
-    return change(source, "if parameter.requires_grad]", "if parameter.requires_grad and parameter is not model.lm_head.weight]")
+    return change(
+        source, "if parameter.requires_grad]", "if parameter.requires_grad and parameter is not model.lm_head.weight]"
+    )
 
 
 @misconception(task="parameter_groups", advice="Take only parameters with `requires_grad`.")
@@ -942,25 +1196,35 @@ def frozen_included(source):
 @misconception(task="parameter_groups", advice="First the group that decays, then the other.")
 def groups_reversed(source):
     """The group without decay comes first."""
-    return change(source, "    return [\n", "    return [][::-1] or [\n").replace("    ]\n    ### END", "    ][::-1]\n    ### END")
+    return change(source, "    return [\n", "    return [][::-1] or [\n").replace(
+        "    ]\n    ### END", "    ][::-1]\n    ### END"
+    )
 
 
-@misconception(task="parameter_groups", advice="Put the parameters themselves into the groups. An optimizer over copies moves nothing.")
+@misconception(
+    task="parameter_groups",
+    advice="Put the parameters themselves into the groups. An optimizer over copies moves nothing.",
+)
 def copies(source):
     """The groups hold copies, so an optimizer over them never moves the model."""
     return change(source, "trained = [parameter for", "trained = [nn.Parameter(parameter.detach().clone()) for")
 
 
-@misconception(task="parameter_groups", advice="Those with two or more dimensions decay, and those with fewer do not: it is the other way round.")
+@misconception(
+    task="parameter_groups",
+    advice="Those with two or more dimensions decay, and those with fewer do not: it is the other way round.",
+)
 def decay_the_vectors(source):
     """Vectors decay and matrices do not."""
-    return change(change(source, "p.dim() >= 2", "p.dim() < 2 and True"), "trained if p.dim() < 2]", "trained if p.dim() >= 2]")
+    return change(
+        change(source, "p.dim() >= 2", "p.dim() < 2 and True"), "trained if p.dim() < 2]", "trained if p.dim() >= 2]"
+    )
 
 
 @honest(task="parameter_groups")
 def groups_by_a_loop(source):
     """A loop over the names with a set of those seen; empty groups left out."""
-    return '''
+    return """
 def parameter_groups(model, weight_decay):
     seen, decay, rest = set(), [], []
     for module in model.modules():
@@ -970,7 +1234,7 @@ def parameter_groups(model, weight_decay):
                 (decay if p.ndim > 1 else rest).append(p)
     groups = [{"params": decay, "weight_decay": weight_decay, "name": "decay"}, {"params": rest, "weight_decay": 0}]
     return [group for group in groups if group["params"]]
-'''
+"""
 
 
 # train_step ---------------------------------------------------------------------------------------------------------
@@ -993,12 +1257,19 @@ def step_questions(ask):
     noted = ask.new("Watch", half)
     ask.train_step(half, plain_descent(ask, half), [pair(6)], autocast_dtype=torch.bfloat16)
     return [
-        stepped(ask, [[pair(7)], [pair(8)]], max_norm=1e9), stepped(ask, [three, three[:2]], max_norm=1e9),
-        stepped(ask, [three, [pair(9)]], max_norm=0.3), stepped(ask, [[pair(10)]], max_norm=1e9, stale=True),
-        stepped(ask, [[pair(11)]], max_norm=2.5), [left.get(f"{name}.grad") is None for name in hidden.SOME],
-        quiet_value, quiet.get("training"), loud.get("training"), [_field(each, "training") for each in _all(watch.get("passes"))],
-        [_field(each, "dtype") for each in _all(noted.get("passes"))], half.get("transformer.ln_f.bias.dtype"),
-    ]  # fmt: skip
+        stepped(ask, [[pair(7)], [pair(8)]], max_norm=1e9),
+        stepped(ask, [three, three[:2]], max_norm=1e9),
+        stepped(ask, [three, [pair(9)]], max_norm=0.3),
+        stepped(ask, [[pair(10)]], max_norm=1e9, stale=True),
+        stepped(ask, [[pair(11)]], max_norm=2.5),
+        [left.get(f"{name}.grad") is None for name in hidden.SOME],
+        quiet_value,
+        quiet.get("training"),
+        loud.get("training"),
+        [_field(each, "training") for each in _all(watch.get("passes"))],
+        [_field(each, "dtype") for each in _all(noted.get("passes"))],
+        half.get("transformer.ln_f.bias.dtype"),
+    ]
 
 
 def _all(passes):
@@ -1009,7 +1280,10 @@ def _field(each, name):
     return str(each[name]) if isinstance(each, dict) else each
 
 
-@misconception(task="train_step", advice="Call `zero_grad` before the first backward: whatever stands in .grad counts otherwise.")
+@misconception(
+    task="train_step",
+    advice="Call `zero_grad` before the first backward: whatever stands in .grad counts otherwise.",
+)
 def old_gradients_count(source):
     """Gradients left from before are counted in."""
     return change(source, "    model.zero_grad()\n    device", "    device")
@@ -1027,38 +1301,62 @@ def gradients_left(source):
     return change(source, "    optimizer.step()\n    model.zero_grad()\n", "    optimizer.step()\n")
 
 
-@misconception(task="train_step", advice="Divide each loss by the number of micro-batches before `backward()`, which adds up.")
+@misconception(
+    task="train_step",
+    advice="Divide each loss by the number of micro-batches before `backward()`, which adds up.",
+)
 def not_divided(source):
     """The micro-batches' gradients are added and not averaged: n of them make a step n times too long."""
     return change(source, "(loss / len(batches)).backward()", "loss.backward()")
 
 
-@misconception(task="train_step", advice="Clear the gradients before the loop, not inside: the micro-batches must add up.")
+@misconception(
+    task="train_step",
+    advice="Clear the gradients before the loop, not inside: the micro-batches must add up.",
+)
 def last_batch_only(source):
     """The gradients are cleared for each micro-batch, so only the last one counts."""
-    return change(source, "        (loss / len(batches)).backward()", "        model.zero_grad()\n        (loss / len(batches)).backward()")
+    return change(
+        source,
+        "        (loss / len(batches)).backward()",
+        "        model.zero_grad()\n        (loss / len(batches)).backward()",
+    )
 
 
 @misconception(task="train_step", advice="Take one optimizer step after all backward passes.")
 def a_step_each(source):
     """The optimizer takes a step after each micro-batch."""
-    return change(source, "        losses.append(loss.detach())\n",
-                  "        losses.append(loss.detach())\n        norm = clip_gradients(model.parameters(), max_norm)\n        optimizer.step()\n").replace(
-                  "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()\n    model.zero_grad()", "    model.zero_grad()")
+    return change(
+        source,
+        "        losses.append(loss.detach())\n",
+        "        losses.append(loss.detach())\n"
+        "        norm = clip_gradients(model.parameters(), max_norm)\n"
+        "        optimizer.step()\n",
+    ).replace(
+        "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()\n    model.zero_grad()",
+        "    model.zero_grad()",
+    )
 
 
 @misconception(task="train_step", advice="Clip between the backward passes and `optimizer.step()`.")
 def clipped_too_late(source):
     """The gradient is not clipped before the step: not at all, or after it, when it does nothing any more."""
-    return change(source, "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()\n",
-                  "    optimizer.step()\n    norm = clip_gradients(model.parameters(), max_norm)\n")
+    return change(
+        source,
+        "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()\n",
+        "    optimizer.step()\n    norm = clip_gradients(model.parameters(), max_norm)\n",
+    )
 
 
 @misconception(task="train_step", advice="Clip after the last backward pass: before the first there is no gradient.")
 def clipped_too_early(source):
     """The gradient is clipped before it is computed."""
-    source = change(source, "    losses = []\n", "    losses = []\n    norm = clip_gradients(model.parameters(), max_norm)\n")
-    return change(source, "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()", "    optimizer.step()")
+    source = change(
+        source, "    losses = []\n", "    losses = []\n    norm = clip_gradients(model.parameters(), max_norm)\n"
+    )
+    return change(
+        source, "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()", "    optimizer.step()"
+    )
 
 
 @misconception(task="train_step", advice="Pass `max_norm` on.")
@@ -1070,15 +1368,21 @@ def clipped_to_one(source):
 @misconception(task="train_step", advice="Clip once, when the gradients of all micro-batches have been added up.")
 def clipped_each(source):
     """The gradient is clipped after each micro-batch instead of once when it is whole."""
-    return change(source, "        losses.append(loss.detach())\n",
-                  "        losses.append(loss.detach())\n        norm = clip_gradients(model.parameters(), max_norm)\n").replace(
-                  "    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()", "    optimizer.step()")
+    return change(
+        source,
+        "        losses.append(loss.detach())\n",
+        "        losses.append(loss.detach())\n        norm = clip_gradients(model.parameters(), max_norm)\n",
+    ).replace("    norm = clip_gradients(model.parameters(), max_norm)\n    optimizer.step()", "    optimizer.step()")
 
 
 @misconception(task="train_step", advice="Return what `clip_gradients` returned: the length before.")
 def norm_after_clipping(source):
     """The norm returned is the one after clipping."""
-    return change(source, "    optimizer.step()\n", "    norm = clip_gradients(model.parameters(), math.inf)\n    optimizer.step()\n")
+    return change(
+        source,
+        "    optimizer.step()\n",
+        "    norm = clip_gradients(model.parameters(), math.inf)\n    optimizer.step()\n",
+    )
 
 
 @misconception(task="train_step", advice="Collect the losses of all micro-batches and return their mean.")
@@ -1093,7 +1397,10 @@ def losses_summed(source):
     return change(source, "torch.stack(losses).mean().item()", "torch.stack(losses).sum().item()")
 
 
-@misconception(task="train_step", advice="Keep the mean undivided: a loss already divided by n must be added up, not averaged again.")
+@misconception(
+    task="train_step",
+    advice="Keep the mean undivided: a loss already divided by n must be added up, not averaged again.",
+)
 def loss_divided_twice(source):
     """The loss returned is divided by the number of micro-batches twice."""
     return change(source, "torch.stack(losses).mean().item()", "torch.stack(losses).mean().item() / len(batches)")
@@ -1117,17 +1424,26 @@ def dropout_off(source):
     return change(source, "    model.zero_grad()\n    device", "    model.eval()\n    model.zero_grad()\n    device")
 
 
-@misconception(task="train_step", advice="Run the forward pass under `torch.autocast(device.type, dtype=autocast_dtype)`.")
+@misconception(
+    task="train_step",
+    advice="Run the forward pass under `torch.autocast(device.type, dtype=autocast_dtype)`.",
+)
 def autocast_ignored(source):
     """autocast_dtype is not used."""
     return change(source, "if autocast_dtype is None:", "if True:")
 
 
-@misconception(task="train_step", advice="Autocast converts inside the operations only. Do not convert the model: small steps are lost in bfloat16.")
+@misconception(
+    task="train_step",
+    advice="Autocast converts inside the operations only. Do not convert the model: small steps are lost in bfloat16.",
+)
 def model_converted(source):
     """The model itself is converted to autocast_dtype, so its weights lose most of their digits."""
-    return change(source, "            with torch.autocast(device.type, dtype=autocast_dtype):\n                _, loss = model(x, y)",
-                  "            _, loss = model.to(autocast_dtype)(x, y)")
+    return change(
+        source,
+        "            with torch.autocast(device.type, dtype=autocast_dtype):\n                _, loss = model(x, y)",
+        "            _, loss = model.to(autocast_dtype)(x, y)",
+    )
 
 
 @misconception(task="train_step", advice="Clear the gradients after the step, not between backward and step.")
@@ -1142,7 +1458,10 @@ def step_shifts_again(source):
     return change(source, "_, loss = model(x, y)", "_, loss = model(x, y.roll(-1, dims=1))", count=2)
 
 
-@misconception(task="train_step", advice="Call the model with the targets: `model(x, y)`. With `model(x, x)` it only learns to repeat.")
+@misconception(
+    task="train_step",
+    advice="Call the model with the targets: `model(x, y)`. With `model(x, x)` it only learns to repeat.",
+)
 def inputs_as_targets(source):
     """The inputs are given as the targets: the loss becomes far too good."""
     return change(source, "_, loss = model(x, y)", "_, loss = model(x, x)", count=2)
@@ -1151,13 +1470,14 @@ def inputs_as_targets(source):
 @honest(task="train_step")
 def step_with_enabled(source):
     """One autocast for both cases, floats added up, and the optimizer's own zero_grad."""
-    return '''
+    return """
 def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
     optimizer.zero_grad(set_to_none=True)
     kind = next(model.parameters()).device.type
     total = 0.0
     for x, y in batches:
-        with torch.autocast(device_type=kind, dtype=autocast_dtype or torch.bfloat16, enabled=autocast_dtype is not None):
+        half = autocast_dtype is not None
+        with torch.autocast(device_type=kind, dtype=autocast_dtype or torch.bfloat16, enabled=half):
             loss = model(x, targets=y)[1] / len(batches)
         loss.backward()
         total += loss.item()
@@ -1165,13 +1485,13 @@ def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return total, norm
-'''
+"""
 
 
 @honest(task="train_step")
 def step_scales_gradients(source):
     """The gradients are divided once at the end instead of the losses before."""
-    return '''
+    return """
 def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
     for p in model.parameters():
         p.grad = None
@@ -1192,7 +1512,7 @@ def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
     for p in model.parameters():
         p.grad = None
     return sum(losses) / len(losses), norm
-'''
+"""
 
 
 # evaluate -----------------------------------------------------------------------------------------------------------
@@ -1214,19 +1534,29 @@ def judge_questions(ask):
         seen = ask.observe("evaluate", model, data, 4, 2, randomness=True)
         passes = _all(watch.get("passes"))
         modes += [
-            model.get("training"), seen.random_used, [_field(each, "training") for each in passes],
-            [_field(each, "gradients") for each in passes], sorted(_field(each, "shape") for each in passes),
-        ]  # fmt: skip
+            model.get("training"),
+            seen.random_used,
+            [_field(each, "training") for each in passes],
+            [_field(each, "gradients") for each in passes],
+            sorted(_field(each, "shape") for each in passes),
+        ]
     return [*plain, *modes]
 
 
-@misconception(task="evaluate", advice="Call `model.eval()` first: dropout makes a judgement worse, and different each time.")
+@misconception(
+    task="evaluate",
+    advice="Call `model.eval()` first: dropout makes a judgement worse, and different each time.",
+)
 def judged_with_dropout(source):
     """The model is judged in training mode, with dropout."""
     return change(source, "    model.eval()\n", "")
 
 
-@misconception(task="evaluate", advice="Write `with torch.no_grad():` around the loop, or `@torch.no_grad()` above the function. A bare call has no effect.")
+@misconception(
+    task="evaluate",
+    advice="Write `with torch.no_grad():` around the loop, or `@torch.no_grad()` above the function. A bare "
+    "call has no effect.",
+)
 def gradients_prepared(source):
     """Gradients are prepared for nothing: there is no torch.no_grad(), or it has no effect."""
     return change(source, "with torch.no_grad():", "with contextlib.nullcontext():")
@@ -1263,11 +1593,15 @@ def rest_left_out(source):
     return change(source, "if len(rest) > 1:", "if len(rest) > 1 and not batches:")
 
 
-@misconception(task="evaluate", advice="Windows do not overlap: the stride is `block_size`, else targets count more than once.")
+@misconception(
+    task="evaluate",
+    advice="Windows do not overlap: the stride is `block_size`, else targets count more than once.",
+)
 def overlapping(source):
     """The windows overlap, so most targets count several times."""
-    return change(source, "windows(data, block_size, block_size)", "windows(data, block_size, max(block_size // 2, 1))").replace(
-        "rest = data[len(inputs) * block_size:]", "rest = data[(len(data) - 1) // block_size * block_size:]")
+    return change(
+        source, "windows(data, block_size, block_size)", "windows(data, block_size, max(block_size // 2, 1))"
+    ).replace("rest = data[len(inputs) * block_size:]", "rest = data[(len(data) - 1) // block_size * block_size:]")
 
 
 @misconception(task="evaluate", advice="The next window starts with the last target of the one before, not after it.")
@@ -1298,9 +1632,13 @@ def first_batch_only(source):
 @misconception(task="evaluate", advice="Judge all of the text in order. Random windows give another number each time.")
 def random_windows(source):
     """Windows are drawn at random, so that two judgements differ."""
-    return change(source, "    inputs, targets = windows(data, block_size, block_size)",
-                  "    inputs, targets = windows(data, block_size, block_size)\n    order = torch.randint(max(len(inputs), 1), (len(inputs),))\n"
-                  "    inputs, targets = inputs[order], targets[order]")
+    return change(
+        source,
+        "    inputs, targets = windows(data, block_size, block_size)",
+        "    inputs, targets = windows(data, block_size, block_size)\n"
+        "    order = torch.randint(max(len(inputs), 1), (len(inputs),))\n"
+        "    inputs, targets = inputs[order], targets[order]",
+    )
 
 
 @misconception(task="evaluate", advice="Divide by the number of targets.")
@@ -1309,7 +1647,10 @@ def judged_sum(source):
     return change(source, "return total / count", "return total")
 
 
-@misconception(task="evaluate", advice="Give the model `batch_size` windows at a time: all at once may not fit into memory.")
+@misconception(
+    task="evaluate",
+    advice="Give the model `batch_size` windows at a time: all at once may not fit into memory.",
+)
 def all_at_once(source):
     """All windows go through the model at once, whatever batch_size says."""
     return change(source, "    # Full windows", "    batch_size = len(data)\n    # Full windows")
@@ -1318,7 +1659,7 @@ def all_at_once(source):
 @honest(task="evaluate")
 def judge_by_a_loop(source):
     """One window at a time, and the mode restored by train()."""
-    return '''
+    return """
 def evaluate(model, data, block_size, batch_size):
     was_training = model.training
     model.eval()
@@ -1334,13 +1675,13 @@ def evaluate(model, data, block_size, batch_size):
             count += end - start
     model.train(was_training)
     return total / count
-'''
+"""
 
 
 @honest(task="evaluate")
 def judge_by_view(source):
     """A view of all full windows, sums in a tensor, inference mode."""
-    return '''
+    return """
 def evaluate(model, data, block_size, batch_size):
     mode = model.training
     model.eval()
@@ -1356,7 +1697,7 @@ def evaluate(model, data, block_size, batch_size):
             total += model(tail[:-1][None], tail[1:][None])[1].double() * (len(tail) - 1)
     model.train(mode)
     return float(total / (len(data) - 1))
-'''
+"""
 
 
 # checkpoint ---------------------------------------------------------------------------------------------------------
@@ -1396,11 +1737,17 @@ def optimizer_forgotten(source):
     return change(source, '    optimizer.load_state_dict(saved["optimizer"])\n', "")
 
 
-@misconception(task="checkpoint", advice="Load the whole state_dict of the optimizer: its groups hold the learning rate.")
+@misconception(
+    task="checkpoint",
+    advice="Load the whole state_dict of the optimizer: its groups hold the learning rate.",
+)
 def groups_not_loaded(source):
     """The optimizer's memory is loaded, but not the settings of its groups."""
-    return change(source, 'optimizer.load_state_dict(saved["optimizer"])',
-                  'optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": optimizer.state_dict()["param_groups"]})')
+    return change(
+        source,
+        'optimizer.load_state_dict(saved["optimizer"])',
+        'optimizer.load_state_dict({**saved["optimizer"], "param_groups": optimizer.state_dict()["param_groups"]})',
+    )
 
 
 @misconception(task="checkpoint", advice="Call `model.load_state_dict` on the model that was passed in.")
@@ -1431,23 +1778,33 @@ def step_not_returned(source):
 def written_in_place(source):
     """The file is written directly under its name: a crash half way destroys the old checkpoint."""
     return change(source, 'temporary = path.with_name(f".{path.name}.{os.getpid()}")', "temporary = path").replace(
-        "        temporary.unlink(missing_ok=True)\n", "        pass\n")
+        "        temporary.unlink(missing_ok=True)\n", "        pass\n"
+    )
 
 
 @misconception(task="checkpoint", advice="Rename with `os.replace`; a copy leaves the temporary file behind.")
 def temporary_left(source):
     """The temporary file is left beside the checkpoint."""
-    return change(source, "        os.replace(temporary, path)\n", "        path.write_bytes(temporary.read_bytes())\n").replace(
-        "        temporary.unlink(missing_ok=True)\n", "        pass\n").replace('f".{path.name}.{os.getpid()}"', '"checkpoint.tmp"')
+    return (
+        change(source, "        os.replace(temporary, path)\n", "        path.write_bytes(temporary.read_bytes())\n")
+        .replace("        temporary.unlink(missing_ok=True)\n", "        pass\n")
+        .replace('f".{path.name}.{os.getpid()}"', '"checkpoint.tmp"')
+    )
 
 
-@misconception(task="checkpoint", advice="Delete the old file only by replacing it: between deleting and renaming there is none.")
+@misconception(
+    task="checkpoint",
+    advice="Delete the old file only by replacing it: between deleting and renaming there is none.",
+)
 def old_one_deleted_first(source):
     """The old checkpoint is deleted before the new one is written."""
     return change(source, "    path = Path(path)\n", "    path = Path(path)\n    path.unlink(missing_ok=True)\n")
 
 
-@misconception(task="checkpoint", advice="Load with `weights_only=True`, always: a checkpoint must not be able to run code.")
+@misconception(
+    task="checkpoint",
+    advice="Load with `weights_only=True`, always: a checkpoint must not be able to run code.",
+)
 def code_is_run(source):
     """Loading can run any code that the file holds."""
     return change(source, "weights_only=True", "weights_only=False")
@@ -1459,10 +1816,18 @@ def strings_not_taken(source):
     return change(source, "    path = Path(path)\n", "")
 
 
-@misconception(task="checkpoint", advice="Begin with `path = Path(path)` or `os.fspath(path)`: it may be a Path, to which nothing can be added with +.")
+@misconception(
+    task="checkpoint",
+    advice="Begin with `path = Path(path)` or `os.fspath(path)`: it may be a Path, to which nothing can be "
+    "added with +.",
+)
 def paths_not_taken(source):
     """A path given as a Path raises an error."""
-    return change(source, "    path = Path(path)\n    # Write", '    temporary = path + ".tmp"\n    path = Path(path)\n    # Write')
+    return change(
+        source,
+        "    path = Path(path)\n    # Write",
+        '    temporary = path + ".tmp"\n    path = Path(path)\n    # Write',
+    )
 
 
 @misconception(task="checkpoint", advice="Write under exactly the name asked for.")
@@ -1472,13 +1837,23 @@ def suffix_added(source):
     return change(source, "torch.load(path,", 'torch.load(f"{path}.ckpt",')
 
 
-@misconception(task="checkpoint", advice="Save the weights as they are: half precision loses digits, and the run is not the same any more.")
+@misconception(
+    task="checkpoint",
+    advice="Save the weights as they are: half precision loses digits, and the run is not the same any more.",
+)
 def saved_in_half(source):
     """The weights are saved in half precision, so they come back changed."""
-    return change(source, '"model": model.state_dict()', '"model": {name: tensor.half() for name, tensor in model.state_dict().items()}')
+    return change(
+        source,
+        '"model": model.state_dict()',
+        '"model": {name: tensor.half() for name, tensor in model.state_dict().items()}',
+    )
 
 
-@misconception(task="checkpoint", advice="Save `state_dict()`s, not the objects: with weights_only=True whole objects cannot be loaded.")
+@misconception(
+    task="checkpoint",
+    advice="Save `state_dict()`s, not the objects: with weights_only=True whole objects cannot be loaded.",
+)
 def objects_saved(source):
     """The model itself is saved instead of its state_dict, and cannot be loaded as data."""
     source = change(source, '"model": model.state_dict()', '"model": list(model.state_dict())')
@@ -1488,7 +1863,7 @@ def objects_saved(source):
 @honest(task="checkpoint")
 def checkpoint_with_mkstemp(source):
     """A random name from tempfile, and os.path instead of pathlib."""
-    return '''
+    return """
 import tempfile
 
 
@@ -1509,13 +1884,13 @@ def load_checkpoint(path, model, optimizer):
     model.load_state_dict(state["weights"])
     optimizer.load_state_dict(state["moments"])
     return state["step"]
-'''
+"""
 
 
 @honest(task="checkpoint")
 def checkpoint_from_memory(source):
     """Serialised in memory first, then one write and one rename; a save that fails touches no file."""
-    return '''
+    return """
 import io
 
 
@@ -1533,7 +1908,7 @@ def load_checkpoint(path, model, optimizer):
     model.load_state_dict(weights)
     optimizer.load_state_dict(state)
     return step
-'''
+"""
 
 
 # train --------------------------------------------------------------------------------------------------------------
@@ -1543,8 +1918,19 @@ def load_checkpoint(path, model, optimizer):
 def train_questions(ask):
     """Whole histories and final weights, plain and with everything at once, the modes, the chance and the types."""
     answers = []
-    everything = {"accumulation": 2, "max_norm": 0.3, "weight_decay": 0.6, "warmup_steps": 1, "total_steps": 4, "eval_interval": 2}
-    for settings in ({"eval_interval": 2, "total_steps": 5}, everything, {"total_steps": 2, "eval_interval": 5, "seed": 3}):
+    everything = {
+        "accumulation": 2,
+        "max_norm": 0.3,
+        "weight_decay": 0.6,
+        "warmup_steps": 1,
+        "total_steps": 4,
+        "eval_interval": 2,
+    }
+    for settings in (
+        {"eval_interval": 2, "total_steps": 5},
+        everything,
+        {"total_steps": 2, "eval_interval": 5, "seed": 3},
+    ):
         model = gpt(ask)
         config = hidden.configured(ask, **settings)
         answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model)]
@@ -1554,8 +1940,15 @@ def train_questions(ask):
     config = hidden.configured(ask, total_steps=4, accumulation=2, autocast_dtype=torch.bfloat16)
     ask.train(model, integers(1, 60), integers(2, 15), config)
     passes = [each for each in _all(watch.get("passes")) if not isinstance(each, dict) or each["gradients"]]
-    quiet = ask.observe("train", gpt(ask), integers(1, 60), integers(2, 15), config, randomness=True, seed=0).random_used
-    return [*answers, [(_field(each, "training"), _field(each, "dtype")) for each in passes], model.get("training"), quiet]
+    quiet = ask.observe(
+        "train", gpt(ask), integers(1, 60), integers(2, 15), config, randomness=True, seed=0
+    ).random_used
+    return [
+        *answers,
+        [(_field(each, "training"), _field(each, "dtype")) for each in passes],
+        model.get("training"),
+        quiet,
+    ]
 
 
 @misconception(task="train", advice="Before each step put `learning_rate(step, …)` into every group.")
@@ -1568,7 +1961,11 @@ def schedule_not_used(source):
 def schedule_lags(source):
     """The learning rate is set after the step, so each step uses that of the step before."""
     source = change(source, '        for group in optimizer.param_groups:\n            group["lr"] = lr\n', "")
-    return change(source, "        # Look up now", '        for group in optimizer.param_groups:\n            group["lr"] = lr\n        # Look up now')
+    return change(
+        source,
+        "        # Look up now",
+        '        for group in optimizer.param_groups:\n            group["lr"] = lr\n        # Look up now',
+    )
 
 
 @misconception(task="train", advice="Set the rate in every group: `for group in optimizer.param_groups`.")
@@ -1586,8 +1983,11 @@ def schedule_from_one(source):
 @misconception(task="train", advice="Hand `parameter_groups(model, config.weight_decay)` to AdamW.")
 def everything_decays_in_train(source):
     """All parameters are in one group with the decay, biases and norms too."""
-    return change(source, "AdamW(parameter_groups(model, config.weight_decay), lr=config.peak)",
-                  "AdamW(model.parameters(), lr=config.peak, weight_decay=config.weight_decay)")
+    return change(
+        source,
+        "AdamW(parameter_groups(model, config.weight_decay), lr=config.peak)",
+        "AdamW(model.parameters(), lr=config.peak, weight_decay=config.weight_decay)",
+    )
 
 
 @misconception(task="train", advice="Pass `config.weight_decay` to `parameter_groups`.")
@@ -1605,8 +2005,12 @@ def betas_of_nanogpt(source):
 @misconception(task="train", advice="Make the optimizer once, before the loop: a new one has forgotten its means.")
 def optimizer_in_the_loop(source):
     """A new optimizer is made for every step and remembers nothing."""
-    return change(source, "        # The schedule decides",
-                  "        optimizer = AdamW(parameter_groups(model, config.weight_decay), lr=config.peak)\n        # The schedule decides")
+    return change(
+        source,
+        "        # The schedule decides",
+        "        optimizer = AdamW(parameter_groups(model, config.weight_decay), lr=config.peak)\n"
+        "        # The schedule decides",
+    )
 
 
 @misconception(task="train", advice="Draw `config.accumulation` batches for each step.")
@@ -1624,7 +2028,11 @@ def same_batch_again(source):
 @misconception(task="train", advice="Seed the generator once, before the loop.")
 def seeded_every_step(source):
     """The generator is seeded again in every step, so all steps see the same batch."""
-    return change(source, "        # The schedule decides", "        generator.manual_seed(config.seed)\n        # The schedule decides")
+    return change(
+        source,
+        "        # The schedule decides",
+        "        generator.manual_seed(config.seed)\n        # The schedule decides",
+    )
 
 
 @misconception(task="train", advice="Seed the generator with `config.seed`.")
@@ -1636,7 +2044,9 @@ def seed_ignored(source):
 @misconception(task="train", advice="Use a `torch.Generator` of the run's own instead of seeding everybody's.")
 def global_seed(source):
     """The global random state is seeded and used, which changes it for everything else in the program."""
-    return change(source, "generator = torch.Generator().manual_seed(config.seed)", "generator = torch.manual_seed(config.seed)")
+    return change(
+        source, "generator = torch.Generator().manual_seed(config.seed)", "generator = torch.manual_seed(config.seed)"
+    )
 
 
 @misconception(task="train", advice="Evaluate on `val_ids`: on its own text a model is always better.")
@@ -1654,11 +2064,23 @@ def trained_on_validation_text(source):
 @misconception(task="train", advice="Evaluate after the step: `val_loss` belongs to the weights that the step made.")
 def judged_before_the_step(source):
     """The validation loss is taken before the step instead of after it."""
-    source = change(source, "        train_loss, _ = train_step", "        val_loss = evaluate(model, val_ids, config.block_size, config.batch_size)\n        train_loss, _ = train_step")
-    return change(source, "            val_loss = evaluate(model, val_ids, config.block_size, config.batch_size)\n            history", "            history")
+    source = change(
+        source,
+        "        train_loss, _ = train_step",
+        "        val_loss = evaluate(model, val_ids, config.block_size, config.batch_size)\n"
+        "        train_loss, _ = train_step",
+    )
+    return change(
+        source,
+        "            val_loss = evaluate(model, val_ids, config.block_size, config.batch_size)\n            history",
+        "            history",
+    )
 
 
-@misconception(task="train", advice="Evaluate after every `eval_interval` steps: when `(step + 1) % eval_interval == 0`.")
+@misconception(
+    task="train",
+    advice="Evaluate after every `eval_interval` steps: when `(step + 1) % eval_interval == 0`.",
+)
 def judged_at_multiples(source):
     """It evaluates after steps 0, n, 2n …, so after one step too many each time."""
     return change(source, "(step + 1) % config.eval_interval == 0", "step % config.eval_interval == 0")
@@ -1673,7 +2095,13 @@ def last_not_judged(source):
 @misconception(task="train", advice="Use one condition with `or`, so that the last step is evaluated once.")
 def last_judged_twice(source):
     """The last step stands in the history twice, if it is a multiple of eval_interval."""
-    return change(source, "    return history\n", "    if config.total_steps % config.eval_interval == 0:\n        history.append(dict(history[-1]))\n    return history\n")
+    return change(
+        source,
+        "    return history\n",
+        "    if config.total_steps % config.eval_interval == 0:\n"
+        "        history.append(dict(history[-1]))\n"
+        "    return history\n",
+    )
 
 
 @misconception(task="train", advice="`step` is the index of the step just taken, from 0.")
@@ -1685,8 +2113,12 @@ def steps_from_one(source):
 @misconception(task="train", advice="`lr` is that of the step just taken, not of the next.")
 def rate_of_the_next(source):
     """The history names the learning rate of the next step."""
-    return change(source, '"lr": lr,', '"lr": learning_rate(step + 1, peak=config.peak, floor=config.floor, '
-                  "warmup_steps=config.warmup_steps, total_steps=config.total_steps),")
+    return change(
+        source,
+        '"lr": lr,',
+        '"lr": learning_rate(step + 1, peak=config.peak, floor=config.floor, '
+        "warmup_steps=config.warmup_steps, total_steps=config.total_steps),",
+    )
 
 
 @misconception(task="train", advice="`train_loss` is the loss of the step just taken; do not average it.")
@@ -1700,7 +2132,9 @@ def loss_averaged(source):
 @misconception(task="train", advice="Pass `config.max_norm` to train_step.")
 def max_norm_not_passed(source):
     """max_norm of the configuration is not used."""
-    return change(source, "batches, config.max_norm, config.autocast_dtype)", "batches, autocast_dtype=config.autocast_dtype)")
+    return change(
+        source, "batches, config.max_norm, config.autocast_dtype)", "batches, autocast_dtype=config.autocast_dtype)"
+    )
 
 
 @misconception(task="train", advice="Pass `config.autocast_dtype` to train_step.")
@@ -1724,24 +2158,27 @@ def left_in_eval_mode(source):
 @misconception(task="train", advice="Train for `total_steps` steps, from 0 to total_steps - 1.")
 def one_step_short(source):
     """The last step is missing."""
-    return change(source, "for step in range(config.total_steps):", "for step in range(config.total_steps - 1):").replace(
-        "step + 1 == config.total_steps:", "step + 2 == config.total_steps:")
+    return change(
+        source, "for step in range(config.total_steps):", "for step in range(config.total_steps - 1):"
+    ).replace("step + 1 == config.total_steps:", "step + 2 == config.total_steps:")
 
 
 @honest(task="train")
 def train_by_parts(source):
     """Keyword arguments, a helper inside, and the evaluation steps worked out beforehand."""
-    return '''
+    return """
 def train(model, train_ids, val_ids, config):
     opt = AdamW(parameter_groups(model, config.weight_decay))
     rng = torch.Generator(device="cpu")
     rng.manual_seed(config.seed)
     where = next(iter(model.parameters())).device
-    stops = {s - 1 for s in range(config.eval_interval, config.total_steps + 1, config.eval_interval)} | {config.total_steps - 1}
+    last, every = config.total_steps, config.eval_interval
+    stops = {s - 1 for s in range(every, last + 1, every)} | {last - 1}
     log = []
 
     def rate(step):
-        return learning_rate(step, peak=config.peak, floor=config.floor, warmup_steps=config.warmup_steps, total_steps=config.total_steps)
+        return learning_rate(step, peak=config.peak, floor=config.floor,
+                             warmup_steps=config.warmup_steps, total_steps=config.total_steps)
 
     step = 0
     while step < config.total_steps:
@@ -1758,4 +2195,4 @@ def train(model, train_ids, val_ids, config):
         step += 1
     model.train()
     return log
-'''
+"""

@@ -1,8 +1,8 @@
 """The reference's training step against plain PyTorch, tokens per second and peak memory, in one run.
 
-Ours: the GPT given in the notebook `training` with the reference's train_step, clip_gradients and AdamW. Theirs: a GPT of the
-same shape written here with F.scaled_dot_product_attention, clip_grad_norm_ and torch's fused AdamW. The rounds alternate, and
-the ratio is that of the medians, so that a busy machine slows both. Goal: at least 0.9.
+Ours: the GPT given in the notebook `training` with the reference's train_step, clip_gradients and AdamW. Theirs: a GPT
+of the same shape written here with F.scaled_dot_product_attention, clip_grad_norm_ and torch's fused AdamW. The rounds
+alternate, and the ratio is the median of the rounds', so that a busy machine slows both. Goal: at least 0.9.
 
     python tests/benchmarks/bench_training.py [cpu|cuda] [--setting band|gpu]
 """
@@ -149,18 +149,32 @@ def main() -> int:
         for name in sorted(steps, reverse=bool(number % 2)):
             speeds[name].append(timed(steps[name], batches, chosen.device))
     memory = {
-        name: float(subprocess.run(  # ourselves
-            [sys.executable, __file__, chosen.device, "--setting", setting, "--memory-of", name],
-            check=True, capture_output=True, text=True).stdout)
+        name: float(
+            subprocess.run(  # ourselves
+                [sys.executable, __file__, chosen.device, "--setting", setting, "--memory-of", name],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
         for name in steps
     }
     ratio = statistics.median(a / b for a, b in zip(speeds["reference"], speeds["plain"], strict=True))
-    print(json.dumps({
-        "setting": setting, "device": chosen.device, "torch": torch.__version__, "threads": torch.get_num_threads(),
-        "tokens_per_second": {name: round(statistics.median(values)) for name, values in speeds.items()},
-        "peak_memory_mib": {name: round(value, 1) for name, value in memory.items()},
-        "ratio": round(ratio, 3), "goal": GOAL,
-    }, indent=1))
+    print(
+        json.dumps(
+            {
+                "setting": setting,
+                "device": chosen.device,
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "tokens_per_second": {name: round(statistics.median(values)) for name, values in speeds.items()},
+                "peak_memory_mib": {name: round(value, 1) for name, value in memory.items()},
+                "ratio": round(ratio, 3),
+                "goal": GOAL,
+            },
+            indent=1,
+        )
+    )
     return 0 if ratio >= GOAL else 1
 
 

@@ -1,0 +1,54 @@
+"""Which names a piece of a notebook defines, and which of the notebook's names it uses: read from the source."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from collections.abc import Mapping
+
+from autograder.shell import without_magics
+
+
+def statements(source: str) -> list[ast.stmt]:
+    """A cell's top-level statements; none where it does not parse."""
+    try:
+        return ast.parse(without_magics(source)).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+
+
+def used(statement: ast.stmt) -> set[str]:
+    """The notebook's names that a statement refers to: not the local ones of its functions."""
+    try:
+        scopes = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    except (SyntaxError, ValueError, RecursionError):
+        return set()
+    names = set[str]()
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        names |= {
+            symbol.get_name()
+            for symbol in scope.get_symbols()
+            if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global())
+        }
+    return names
+
+
+def defined(statement: ast.stmt) -> set[str]:
+    """The names that a statement gives a meaning in the notebook."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
+def builds_on(cells: Mapping[str, str]) -> dict[str, set[str]]:
+    """For each of these cells (name -> source) the others that it uses, directly or through one another."""
+    gives = {name: {word for one in statements(source) for word in defined(one)} for name, source in cells.items()}
+    takes = {name: {word for one in statements(source) for word in used(one)} for name, source in cells.items()}
+    below = {name: {other for other in cells if other != name and takes[name] & gives[other]} for name in cells}
+    for _ in cells:  # as many rounds as a chain can be long
+        below = {name: others.union(*(below[other] for other in others)) - {name} for name, others in below.items()}
+    return below
