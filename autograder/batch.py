@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from autograder import fanout
-from autograder.assignment import find_solutions
+from autograder.assignment import find_solutions, read_assignment
 from autograder.collect import Job, find_jobs
 from autograder.errors import AutograderError, SandboxUnavailable
 from autograder.grader import Options, start_zygote
@@ -27,7 +27,8 @@ def grade(options: Namespace) -> int:
     """Grade what the paths hold, and print the reports in the order of the paths.
 
     Raises:
-        AutograderError: a path holds no notebook, the course cannot be read, or the isolation asked for is not to be had.
+        AutograderError: a path holds no notebook, the course cannot be read, or the isolation asked for is not
+            to be had.
     """
     solutions = find_solutions(Path.cwd())
     jobs = [job for path in options.paths for job in find_jobs(path, solutions, assignment=options.assignment)]
@@ -52,10 +53,14 @@ def _graded(jobs: list[Job], settings: fanout.Settings, options: Namespace) -> I
         start_executor = partial(fanout.cluster, options.cluster)
     elif options.jobs > 1 and len(jobs) > 1:
         start_executor = partial(fanout.local, min(options.jobs, len(jobs)))
+    # A course that cannot be read, or a sandbox that is not to be had, is refused before the first job.
+    for name in {job.assignment for job in jobs}:
+        read_assignment(settings.solutions / name)
     if start_executor is None:
-        # Refused here, before the first job: what holds for one holds for all.
-        start_zygote(settings.options.isolation).close()
+        fanout.grader(settings).zygote  # noqa: B018 - starts it
         return (fanout.grade_one(settings, job) for job in jobs)
+    if not options.cluster:
+        start_zygote(settings.options.isolation).close()
     return fanout.grade_files(jobs, start_executor, settings)
 
 

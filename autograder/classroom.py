@@ -17,10 +17,13 @@ from autograder.notebook import Cell, cleared, to_ipynb
 
 Item = TypeVar("Item")
 
+# fmt: off
 NAMES = (
-    "ada ben cleo dan eva finn gia hugo ines jon kai lena milo nora otto pia quinn rosa sam tess uma vito wanda xenia yuri "
-    "zoe aron bella carl dora emil fritz greta hans ida jule karl lotte max nina oskar paula"
-).split()
+    "ada", "ben", "cleo", "dan", "eva", "finn", "gia", "hugo", "ines", "jon", "kai", "lena", "milo", "nora", "otto",
+    "pia", "quinn", "rosa", "sam", "tess", "uma", "vito", "wanda", "xenia", "yuri", "zoe", "aron", "bella", "carl",
+    "dora", "emil", "fritz", "greta", "hans", "ida", "jule", "karl", "lotte", "max", "nina", "oskar", "paula",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,8 @@ class Classroom:
         by_task: dict[str, list[Misconception]] = {}
         for wrong in self.bank.misconceptions:
             by_task.setdefault(wrong.task, []).append(wrong)
-        chosen = [_spread(tuple(group), 3)[number % min(3, len(group))] for number, group in enumerate(by_task.values())]
+        groups = enumerate(by_task.values())
+        chosen = [_spread(tuple(group), 3)[number % min(3, len(group))] for number, group in groups]
         for one in _spread(tuple(chosen), mistakes):
             yield self._notebook(f"one mistake: {one.id}", self._changed(one))
         yield self._notebook(f"two mistakes: {chosen[0].id}, {chosen[-1].id}", self._changed(chosen[0], chosen[-1]))
@@ -69,17 +73,20 @@ class Classroom:
         yield self._notebook("syntax error", {last: solution.replace("):", ")", 1)})
         yield self._cells("raises when imported", [Cell("code", "import a_package_that_nobody_has"), *self._filled()])
         yield self._notebook("endless loop", {last: _starting_with(solution, "while True: pass")})
-        yield self._notebook("crashes the interpreter", {last: _starting_with(solution, "import ctypes; ctypes.string_at(0)")})
-        yield self._notebook("runs out of memory", {last: _starting_with(solution, "x = [bytearray(2**28) for _ in range(64)]")})
+        crash, hunger = "import ctypes; ctypes.string_at(0)", "x = [bytearray(2**28) for _ in range(64)]"
+        yield self._notebook("crashes the interpreter", {last: _starting_with(solution, crash)})
+        yield self._notebook("runs out of memory", {last: _starting_with(solution, hunger)})
         yield self._notebook("leaves with sys.exit", {last: _starting_with(solution, "import sys; sys.exit(0)")})
         yield self._cells("leaves with os._exit in a cell", [*self._filled(), Cell("code", "import os; os._exit(0)")])
         yield self._cells("a cell twice", [*self._filled(), *self._pick(last, lambda cell: cell)])
         yield self._cells("a cell twice, the copy unfilled", [*self._filled(), *self._pick(last, cleared)])
         yield self._cells("a solution cell deleted", [cell for cell in self._filled() if cell.grade_id != last])
-        yield self._cells("given and test cells deleted", [cell for cell in self._filled() if not (cell.is_given or cell.is_test)])
+        own = [cell for cell in self._filled() if not (cell.is_given or cell.is_test)]
+        yield self._cells("given and test cells deleted", own)
         yield self._cells("a cell renamed", self._edited(last, lambda cell: replace(cell, grade_id="my_answer")))
         yield self._cells("labels lost", [replace(cell, grade_id=None) for cell in self._filled()])
-        yield self._cells("tags that skip everything", [replace(cell, tags=("skip-execution", "long")) for cell in self._filled()])
+        tagged = [replace(cell, tags=("skip-execution", "long")) for cell in self._filled()]
+        yield self._cells("tags that skip everything", tagged)
         yield self._cells("a solution turned to text", self._edited(last, lambda cell: replace(cell, kind="markdown")))
         wrong = self._edited(first, lambda cell: replace(cell, source=self._trivial(first)))
         yield self._cells("points edited, answer wrong", [replace(cell, points=cell.points * 100) for cell in wrong])
@@ -87,7 +94,7 @@ class Classroom:
         yield HandIn("an empty file", b"")
         yield HandIn("not a notebook", b"%PDF-1.7 an essay about attention")
         yield HandIn("forged outputs", _forged(to_ipynb(wrong)))
-        patched = "import torch, builtins\ntorch.allclose = torch.equal = lambda *a, **k: True\ntorch.testing.assert_close = lambda *a, **k: None"
+        patched = "import torch\ntorch.allclose = torch.equal = torch.testing.assert_close = lambda *a, **k: True"
         yield self._cells("a patched torch.allclose", [Cell("code", patched), *wrong])
 
     def _solution(self, task: str) -> str:
@@ -97,7 +104,8 @@ class Classroom:
         return next(cleared(cell).source for cell in self.assignment.cells if cell.grade_id == task)
 
     def _trivial(self, task: str) -> str:
-        names = [item.name for item in ast.parse(self._solution(task)).body if isinstance(item, ast.FunctionDef | ast.ClassDef)]
+        cell = ast.parse(self._solution(task)).body
+        names = [item.name for item in cell if isinstance(item, ast.FunctionDef | ast.ClassDef)]
         return "\n".join(f"def {name}(*args, **kwargs):\n    return 0" for name in names)
 
     def _changed(self, *items: Misconception) -> dict[str, str]:

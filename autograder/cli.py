@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--check", action="store_true", help="change nothing; fail where assignments/ is out of date")
     release.set_defaults(run=_release)
 
-    strength = commands.add_parser("strength", aliases=["truth"], help="test the tests: which wrong answers lose, which right ones do not")
+    strength = commands.add_parser("strength", help="test the tests: wrong answers lose, right ones do not")
     strength.add_argument("assignment")
     strength.add_argument("only", nargs="*", metavar="NAME", help="only these tasks, misconceptions or variants")
     strength.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N")

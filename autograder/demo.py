@@ -1,4 +1,4 @@
-"""`autograder demo`: a made-up class, graded by nbgrader as a real one would be. Everything it writes lies in build/demo/."""
+"""`autograder demo`: a made-up class, graded by nbgrader as a real one would be, all in build/demo/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from autograder.confinement import LEVELS
 from autograder.diagnosis import read_bank
 from autograder.errors import GraderError
 from autograder.grader import Options, start_zygote
-from autograder.render import classpage, text, words
+from autograder.render import classpage, words
 from autograder.report import Report
 
 # Every damage is done to one assignment; of the others a few students hand in the usual.
@@ -66,7 +66,8 @@ def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
 def _grade(submitted: Path, solutions: Path, cache: Path) -> list[Report]:
     """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache."""
     jobs = find_jobs(submitted, solutions)
-    processes = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(len(jobs), cores)
     settings = fanout.Settings(solutions.resolve(), Options(isolation="none"), cache.resolve())
     done = list(batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)))
     for one in done:
@@ -85,10 +86,11 @@ def _book(root: Path, course: Path, names: list[str], level: str) -> None:
 
 def _nbgrader(root: Path, course: Path, command: str, *arguments: str) -> None:
     """One command of nbgrader's own, from the project's root. What it logs is kept, and shown only where it fails."""
-    words_ = [sys.executable, "-m", "nbgrader", command, *arguments, f"--course-dir={course}"]
+    line = [sys.executable, "-m", "nbgrader", command, *arguments, f"--CourseDirectory.root={course}"]
     print(f"nbgrader {command} {' '.join(arguments)}", flush=True)
     with (course / "nbgrader.log").open("ab") as log:
-        status = subprocess.run(words_, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False).returncode  # noqa: S603
+        ended = subprocess.run(line, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
+        status = ended.returncode
     if status:
         tail = "\n".join((course / "nbgrader.log").read_text(errors="replace").splitlines()[-15:])
         message = f"nbgrader {command} ended with {status}; the last lines of {course / 'nbgrader.log'}:\n{tail}"
@@ -123,6 +125,3 @@ def _tell(
         f"  {place}/feedback/ben/{first}/{first}.html   what a student gets\n"
         f"  {place}/grades.csv                    the grades, from nbgrader's gradebook {place}/gradebook.db"
     )
-
-
-__all__ = ["run", "text"]

@@ -148,7 +148,7 @@ def grade_one(settings: Settings, job: Job) -> Done:
     try:
         notebook = job.read()
         with _ONE_AT_A_TIME:
-            return Done(job, _grader(settings).grade(notebook, assignment=job.assignment, student=job.student))
+            return Done(job, grader(settings).grade(notebook, assignment=job.assignment, student=job.student))
     except NotebookUnreadable as error:
         return _failed(settings, job, str(error))
     except AutograderError as error:
@@ -158,10 +158,11 @@ def grade_one(settings: Settings, job: Job) -> Done:
 
 
 @functools.cache
-def _grader(settings: Settings) -> Grader:
-    grader = Grader(settings.solutions, settings.options, reports=settings.reports)
-    atexit.register(grader.close)
-    return grader
+def grader(settings: Settings) -> Grader:
+    """This process's grader; it ends with the process."""
+    one = Grader(settings.solutions, settings.options, reports=settings.reports)
+    atexit.register(one.close)
+    return one
 
 
 def _apology(error: BaseException) -> str:

@@ -46,7 +46,10 @@ class Row:
         """What should not be; empty where the tests did their work."""
         report = self.report
         broken = [
-            f"{check.name} {check.message}" for task in report.tasks for check in task.checks if check.status == "ungraded"
+            f"{check.name} {check.message}"
+            for task in report.tasks
+            for check in task.checks
+            if check.status == "ungraded"
         ]
         if broken:
             return broken
@@ -142,11 +145,13 @@ class Table:
             if isinstance(statement, ast.FunctionDef):
                 lines.append(f"def {statement.name}(*args, **kwargs):\n    {body}\n")
             elif isinstance(statement, ast.ClassDef):
-                methods = [item.name for item in statement.body if isinstance(item, ast.FunctionDef) and item.name != "__init__"]
+                functions = [item.name for item in statement.body if isinstance(item, ast.FunctionDef)]
+                methods = [name for name in functions if name != "__init__"]
                 is_module = any("Module" in ast.unparse(base) for base in statement.bases)
                 parent = "nn.Module" if is_module else ", ".join(ast.unparse(base) for base in statement.bases)
                 start = "super().__init__()" if is_module else "pass"
-                lines.append(f"class {statement.name}({parent}):\n    def __init__(self, *args, **kwargs):\n        {start}\n")
+                head = f"class {statement.name}({parent}):\n    def __init__(self, *args, **kwargs):\n"
+                lines.append(f"{head}        {start}\n")
                 lines += [f"    def {name}(self, *args, **kwargs):\n        {body}\n" for name in methods]
         return "import torch\nfrom torch import nn\n" + "\n".join(lines)
 
@@ -180,6 +185,6 @@ def verdict(name: str, rows: Sequence[Row]) -> str:
     keep = sum(not row.faults for row in right)
     named = sum(not row.faults for row in wrong)
     return (
-        f"{name}: {lose} of {len(wrong)} wrong answers lose their points, {keep} of {len(right)} right answers lose none, "
-        f"{named} of {len(wrong)} mistakes are named."
+        f"{name}: {lose} of {len(wrong)} wrong answers lose their points, "
+        f"{keep} of {len(right)} right answers lose none, {named} of {len(wrong)} mistakes are named."
     )

@@ -20,6 +20,8 @@ from autograder.notebook_link import Link
 from autograder.values import Generator, Handle, Lazy
 
 CALL_SECONDS = 10.0
+# What `observe` takes beside the callee's own arguments.
+OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed")
 NO_ANSWER = "sent something that is no answer"
 
 
@@ -123,22 +125,18 @@ class Student:
         strict_device: refuse operations on tensors of two devices.
         seed: seed the global random state before.
         """
-        options = {
-            name: kwargs.pop(name, default)
-            for name, default in (
-                ("gradient", None), ("randomness", False), ("inputs", False), ("strict_device", False), ("seed", None),
-            )
-        }  # fmt: skip
+        options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
         shown = path[-1] if path else target if isinstance(target, str) else target.type
         self.calls.append(Call(str(shown), tuple(args), dict(kwargs)))
         reply = self._ask(
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
             kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
         )  # fmt: skip
-        if not isinstance(reply, dict):
+        outcome = _outcome(reply)
+        if outcome is None:
             self._link.reset()
+            self._ready = False
             raise WorkerLost(NO_ANSWER)
-        outcome = Outcome(**{name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply})
         self.calls[-1] = Call(str(shown), tuple(args), dict(kwargs), outcome.value)
         return outcome
 
@@ -156,6 +154,19 @@ class Student:
         if "error" in reply:
             raise _as_student_error(reply["error"], self.calls[-1].name if self.calls else "")
         return reply.get("value")
+
+
+def _outcome(reply: Any) -> Outcome | None:
+    """The reply to a call, if it has the form of one: a student's native code may answer anything."""
+    if not isinstance(reply, dict):
+        return None
+    parts = {name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply}
+    outcome = Outcome(**{"value": None, **parts})
+    forms = (
+        (outcome.gradients, list), (outcome.parameter_gradients, dict), (outcome.inputs_after, list),
+        (outcome.random_used, bool), (outcome.requires_grad, bool),
+    )  # fmt: skip
+    return outcome if all(isinstance(part, form) for part, form in forms) else None
 
 
 def _as_student_error(error: Any, call: str) -> BaseException:

@@ -46,7 +46,7 @@ class Check:
 
 
 def task(
-    name: str, *, weight: float = 1.0, needs: str | None = None, examples: int = 10
+    name: str, *, weight: float = 1.0, needs: str | None = None, examples: int = 8
 ) -> Callable[[Test], Test]:
     """Mark a hidden test as a check of the task `name`.
 

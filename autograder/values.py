@@ -104,6 +104,8 @@ def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: 
     if isinstance(value, torch.Tensor):
         return _encode_tensor(value, buffers)
     if isinstance(value, dict):
+        if "$" not in value and all(type(key) is str for key in value):
+            return {key: _encode(item, buffers, depth + 1) for key, item in value.items()}
         pairs = [[_encode(k, buffers, depth + 1), _encode(v, buffers, depth + 1)] for k, v in value.items()]
         return {"$": "dict", "items": pairs}
     if kind is bytes:
@@ -189,6 +191,8 @@ class _Reader:
         return self._tagged(tree, depth)
 
     def _tagged(self, tree: dict[str, Any], depth: int) -> Any:
+        if "$" not in tree:
+            return {key: self.decode(item, depth + 1) for key, item in tree.items()}
         try:
             if tree["$"] not in KINDS:
                 message = "a value of unknown kind"

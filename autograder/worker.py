@@ -120,22 +120,24 @@ class Session:
     def _call(self, request: Message) -> Message:
         target, args, kwargs = self._target(request), request["args"], request["kwargs"]
         tensors: list[torch.Tensor] = []
-        gradient = request["gradient"]
+        gradient = request.get("gradient")
         if gradient is not None:
             tensors = [item for item in tree_flatten((args, kwargs))[0] if isinstance(item, torch.Tensor)]
             for tensor in tensors:
                 tensor.requires_grad_(tensor.is_floating_point())
-        if request["seed"] is not None:
+        if request.get("seed") is not None:
             torch.manual_seed(request["seed"])
             random.seed(request["seed"])
-        before = _random_state() if request["randomness"] else None
-        mode = _OneDevice() if request["strict_device"] else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
+        before = _random_state() if request.get("randomness") else None
+        mode = _OneDevice() if request.get("strict_device") else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
         with mode:
             value = target(*args, **kwargs)
-        outcome: Message = {"random_used": before is not None and before != _random_state()}
+        outcome: Message = {}
+        if before is not None:
+            outcome["random_used"] = before != _random_state()
         if gradient is not None:
             outcome |= self._gradients(value, gradient, tensors, _modules(target, args, kwargs))
-        if request["inputs"]:
+        if request.get("inputs"):
             given = (*args, *kwargs.values())
             outcome["inputs_after"] = [item for item in given if isinstance(item, torch.Tensor | list | dict)]
         outcome["requires_grad"] = isinstance(value, torch.Tensor) and value.requires_grad

@@ -208,7 +208,7 @@ def test_simple_leading(student, made):
     close(student.simple_self_attention(x), shares(x @ x.transpose(-2, -1)) @ x)
 
 
-@task("simple_self_attention", weight=1, needs="test_simple_values", examples=8)
+@task("simple_self_attention", weight=1, needs="test_simple_values", examples=6)
 @given(tensors("TC", bounds={"T": (2, 5), "C": (2, 5)}, scale=1.0))
 def test_simple_gradients(student, made):
     """Gradients reach the words by all three ways: as what looks, what is looked at and what is mixed."""
@@ -279,7 +279,7 @@ def test_softmax_minus_infinity(student, seed):
     require(bool((mine[x == -math.inf] == 0).all()), "An entry of -inf gets a share other than exactly 0.")
 
 
-@task("softmax", weight=1, examples=8)
+@task("softmax", weight=1, examples=6)
 @given(SEEDS)
 def test_softmax_nothing(student, seed):
     """A slice that is all -inf gives zeros, and the other slices are not disturbed."""
@@ -293,7 +293,7 @@ def test_softmax_nothing(student, seed):
         close(mine, shares(x, dim))
 
 
-@task("softmax", weight=1, needs="test_softmax_values", examples=10)
+@task("softmax", weight=1, needs="test_softmax_values", examples=7)
 @given(SEEDS, st.sampled_from([-1, 0]))
 def test_softmax_gradients(student, seed, dim):
     """Gradients are right, and finite also where entries or whole slices are -inf."""
@@ -317,7 +317,7 @@ def test_softmax_dtype_and_device(student, made):
     assert_close(student.observe("softmax", meta, strict_device=True).value, meta)
 
 
-@task("softmax", weight=1, needs="test_softmax_values", examples=8)
+@task("softmax", weight=1, needs="test_softmax_values", examples=6)
 @given(tensors("TC", bounds={"T": (1, 6), "C": (1, 6)}))
 def test_softmax_input_untouched(student, made):
     """The scores are left as they were, and nothing is random."""
@@ -376,7 +376,7 @@ def test_weights_mask_is_hard(student, seed, dtype):
     close(weights, (mask.to(dtype) / mask.sum(-1, keepdim=True)), what="the weights of equally good keys")
 
 
-@task("attention_weights", weight=2, examples=10)
+@task("attention_weights", weight=2, examples=7)
 @given(masked("TD", "SD", empty=True))
 def test_weights_nothing(student, made):
     """A query that may attend to nothing gets a row of zeros; the others share 1 as always."""
@@ -389,7 +389,7 @@ def test_weights_nothing(student, made):
     are_shares(student.attention_weights(q, k, visible), scores, visible)
 
 
-@task("attention_weights", weight=1, needs="test_weights_values", examples=10)
+@task("attention_weights", weight=1, needs="test_weights_values", examples=7)
 @given(tensors("TD", "SD", bounds={"T": (1, 6), "S": (1, 6), "D": (1, 8)}, scale=1.5))
 def test_weights_leading(student, made):
     """Any leading dimensions will do, also none, with one query or one key, and inputs that are not contiguous."""
@@ -397,7 +397,7 @@ def test_weights_leading(student, made):
     close(student.attention_weights(q, k), right_weights(q, k))
 
 
-@task("attention_weights", weight=1, needs="test_weights_values", examples=8)
+@task("attention_weights", weight=1, needs="test_weights_values", examples=6)
 @given(tensors("TD", "SD", bounds={"T": (2, 6), "S": (2, 6), "D": (2, 8)}, scale=1.5))
 def test_weights_gradients(student, made):
     """Gradients reach queries and keys."""
@@ -409,7 +409,7 @@ def test_weights_gradients(student, made):
         gradient(mine, yours, name)
 
 
-@task("attention_weights", weight=1, needs="test_weights_nothing", examples=8)
+@task("attention_weights", weight=1, needs="test_weights_nothing", examples=6)
 @given(masked("TD", "SD", empty=True))
 def test_weights_masked_gradients(student, made):
     """With a mask gradients are finite, also for a query that may attend to nothing; what is hidden gets none."""
@@ -489,7 +489,7 @@ def test_attention_mask(student, made, seed):
     )
 
 
-@task("scaled_dot_product_attention", weight=1, examples=10)
+@task("scaled_dot_product_attention", weight=1, examples=7)
 @given(masked("TD", "SD", "E", empty=True))
 def test_attention_nothing(student, made):
     """A query that may attend to nothing takes in nothing: zeros, with finite gradients; the others are as always."""
@@ -516,7 +516,7 @@ def test_attention_leading(student, made):
     close(student.scaled_dot_product_attention(q, k, v), right_attention(q, k, v))
 
 
-@task("scaled_dot_product_attention", weight=2, needs="test_attention_values", examples=8)
+@task("scaled_dot_product_attention", weight=2, needs="test_attention_values", examples=6)
 @given(tensors("TD", "SD", "SE", bounds={"T": (2, 6), "S": (2, 6), "D": (2, 8), "E": (1, 6)}, scale=1.5))
 def test_attention_gradients(student, made):
     """Gradients reach queries, keys and values."""
@@ -611,7 +611,7 @@ def test_padding_values(student, lengths, width):
     assert_equal(student.padding_mask(torch.tensor(lengths), width), right_padding(lengths, width), what="the mask")
 
 
-@task("padding_mask", weight=1, examples=8)
+@task("padding_mask", weight=1, examples=6)
 @given(st.integers(2, 6), st.permutations([0, 1, 2]))
 def test_padding_edges(student, width, order):
     """A sentence may be empty or fill the whole width."""
@@ -619,7 +619,7 @@ def test_padding_edges(student, width, order):
     assert_equal(student.padding_mask(torch.tensor(lengths), width), right_padding(lengths, width), what="the mask")
 
 
-@task("padding_mask", weight=1, needs="test_padding_values", examples=8)
+@task("padding_mask", weight=1, needs="test_padding_values", examples=6)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4), st.sampled_from([torch.int64, torch.int32, torch.int16]))
 def test_padding_behaviour(student, lengths, dtype):
     """The mask is on the device of the lengths, whatever kind of integer they are; they are left as they were."""
@@ -672,7 +672,7 @@ def test_heads_refusal(student, pair):
     assert_refuses(student.split_heads, torch.zeros(1, 4, channels), heads, shows=shows)
 
 
-@task("heads", weight=1, needs="test_heads_split", examples=8)
+@task("heads", weight=1, needs="test_heads_split", examples=6)
 @given(sizes(B=(1, 3), D=(1, 6), H=(1, 6), T=(1, 6)), SEEDS)
 def test_heads_inverse(student, size, seed):
     """Merging undoes splitting, and splitting merging, also with one head, one channel a head, or one word."""
@@ -682,7 +682,7 @@ def test_heads_inverse(student, size, seed):
     assert_equal(student.split_heads(student.merge_heads(x), size["H"]), x, what="split_heads(merge_heads(x))")
 
 
-@task("heads", weight=2, needs="test_heads_split", examples=8)
+@task("heads", weight=2, needs="test_heads_split", examples=6)
 @given(sizes(**HEAD_BOUNDS), SEEDS, st.sampled_from([torch.bfloat16, torch.float32, torch.int64]))
 def test_heads_split_behaviour(student, size, seed, dtype):
     """`split_heads` takes any data type, device and layout, passes gradients on, and leaves its input as it was."""
@@ -699,7 +699,7 @@ def test_heads_split_behaviour(student, size, seed, dtype):
     assert_equal(outcome.value, split_by_slices(x, size["H"]).to("meta"), what="split_heads(x, n_heads)")
 
 
-@task("heads", weight=2, needs="test_heads_merge", examples=8)
+@task("heads", weight=2, needs="test_heads_merge", examples=6)
 @given(sizes(**HEAD_BOUNDS), SEEDS, st.sampled_from([torch.bfloat16, torch.float32, torch.int64]))
 def test_heads_merge_behaviour(student, size, seed, dtype):
     """`merge_heads` takes any data type, device and layout, passes gradients on, and leaves its input as it was."""
@@ -752,7 +752,7 @@ def build(student, weights, width, heads, **options):
     return layer
 
 
-@task("causal_self_attention", weight=4, examples=12)
+@task("causal_self_attention", weight=4, examples=8)
 @given(sizes(**LAYER_BOUNDS), SEEDS)
 def test_layer_values(student, size, seed):
     """With given weights the layer computes what GPT-2's attention computes."""
@@ -762,7 +762,7 @@ def test_layer_values(student, size, seed):
     close(build(student, weights, width, heads)(x), right_layer(weights, x, heads), what="the output")
 
 
-@task("causal_self_attention", weight=3, examples=8)
+@task("causal_self_attention", weight=3, examples=6)
 @given(sizes(**LAYER_BOUNDS), SEEDS, st.sampled_from(["", "With a mask that hides nothing: "]))
 def test_layer_causal(student, size, seed, given_mask):
     """A word never sees the words after it, also where a mask is given; it does see those before."""
@@ -785,7 +785,7 @@ def test_layer_causal(student, size, seed, given_mask):
         require(bool((moved[:, place].amax(-1) > 1e-12).all()), f"Changing word {place} left its own output as it was.")
 
 
-@task("causal_self_attention", weight=2, examples=8)
+@task("causal_self_attention", weight=2, examples=6)
 @given(sizes(**LAYER_BOUNDS), SEEDS)
 def test_layer_hidden_words(student, size, seed):
     """What a mask hides counts for nothing, only in the sample where it is hidden; hiding nothing changes nothing."""
@@ -811,7 +811,7 @@ def test_layer_hidden_words(student, size, seed):
     )
 
 
-@task("causal_self_attention", weight=2, examples=12)
+@task("causal_self_attention", weight=2, examples=8)
 @given(sizes(**LAYER_BOUNDS), SEEDS, st.sampled_from(["T", "TT", "B11T", "B1TT", "BHTT"]))
 def test_layer_mask(student, size, seed, shape):
     """With a mask of any shape that broadcasts each sample and head sees what it may, and the layer stays causal."""
