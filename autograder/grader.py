@@ -7,6 +7,7 @@ again.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import tempfile
@@ -78,6 +79,8 @@ class Grader:
         """
         if self._zygote is None:
             self._zygote = start_zygote(self.options.isolation)
+            gc.collect()
+            gc.freeze()  # what torch has loaded stays: looking through it again at each collection costs a tenth
         return self._zygote
 
     def grade(self, notebook_bytes: bytes, *, assignment: str, student: str = "") -> Report:
