@@ -17,7 +17,7 @@ from typing import Any
 
 from autograder.assignment import Assignment
 from autograder.compare import same
-from autograder.errors import CourseBroken, OutOfTime, StudentError
+from autograder.errors import CourseBroken, Exhausted, StudentError
 from autograder.notebook_link import InProcess
 from autograder.report import Diagnosis
 from autograder.student import Kept, Outcome, Student
@@ -49,7 +49,7 @@ class Raised:
 class Asking:
     """A student whose calls never raise: an exception is an answer like any other.
 
-    Once a call has run out of time no further one is made: all answers from there on are that one.
+    Once a call has run out of time or memory no further one is made: all answers from there on are that one.
     """
 
     def __init__(self, target: Any, late: list[Raised] | None = None) -> None:
@@ -69,8 +69,8 @@ class Asking:
             value = self.target(*[_bare(item) for item in args], **{name: _bare(item) for name, item in kwargs.items()})
         except StudentError as error:
             return Raised(error.kind)
-        except OutOfTime:
-            self.late.append(Raised("TimeIsUp"))
+        except Exhausted as error:
+            self.late.append(Raised(error.kind))
             return self.late[0]
         return Asking(value, self.late) if isinstance(value, Kept) else value
 

@@ -10,7 +10,7 @@
         SandboxUnavailable   this machine does not offer the isolation asked for
 
     WorkerLost               a BaseException: no test may go on with a worker that is gone
-      OutOfTime              stopped for time, though the worker lives
+      Exhausted              out of time or memory, though the worker lives
 """
 
 from __future__ import annotations
@@ -71,10 +71,13 @@ class WorkerLost(BaseException):
         super().__init__(reason)
 
 
-class OutOfTime(WorkerLost):
-    """The student's code was stopped for time; the worker could be kept. `where`: the lines that were running."""
+class Exhausted(WorkerLost):
+    """The student's code used up its time or memory; the worker could be kept. Not tried again and again: it is slow.
 
-    def __init__(self, reason: str, where: str = "") -> None:
+    `kind`: the exception's class name; `where`: the lines that were running; `advice`: what to look for.
+    """
+
+    def __init__(self, reason: str, *, kind: str, where: str = "", advice: str = "") -> None:
         """As `WorkerLost`."""
-        self.where = where
+        self.kind, self.where, self.advice = kind, where, advice
         super().__init__(reason)

@@ -10,7 +10,7 @@ import hypothesis
 import torch
 
 from autograder.compare import short
-from autograder.errors import OutOfTime, StudentError, SubmissionError, WorkerLost
+from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
 from autograder.student import Call, Student
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
@@ -49,8 +49,8 @@ class Recorder:
 
 def explained(failure: SubmissionError | WorkerLost) -> str:
     """A failure in the student's words: for an exception of theirs, with the lines of their own code."""
-    if isinstance(failure, OutOfTime):
-        return f"Your code {failure.reason}. Does every loop in it come to an end?\n{failure.where}".rstrip()
+    if isinstance(failure, Exhausted):
+        return f"Your code {failure.reason}. {failure.advice}\n{failure.where}".rstrip()
     if isinstance(failure, WorkerLost):
         return f"Your code {failure.reason}."
     if isinstance(failure, StudentError) and failure.where:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from autograder.errors import OutOfTime, StudentError, WorkerLost
+from autograder.errors import Exhausted, StudentError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.values import Generator, Handle, Lazy
 
@@ -175,9 +175,13 @@ def _as_student_error(error: Any, call: str) -> BaseException:
         text, where = str(error["text"])[:1000], str(error["where"])[:1000]
     except (KeyError, TypeError):
         return WorkerLost(NO_ANSWER)
-    if kinds and kinds[0] == "TimeIsUp":
-        return OutOfTime(f"was {text}", where)
-    return StudentError(kinds[0] if kinds else "an exception", text, kinds=kinds, where=where, call=call)
+    kind = kinds[0] if kinds else "an exception"
+    if kind == "TimeIsUp":
+        return Exhausted(f"was {text}", kind=kind, where=where, advice="Does every loop in it come to an end?")
+    if kind == "MemoryError" or "can't allocate memory" in text:
+        reason = "asked for more memory than there is"
+        return Exhausted(reason, kind="MemoryError", where=where, advice="Does a list or tensor grow without end?")
+    return StudentError(kind, text, kinds=kinds, where=where, call=call)
 
 
 def _unwrapped(value: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autograder.confinement import Zygote
-from autograder.errors import OutOfTime, SandboxUnavailable, StudentError, WorkerLost
+from autograder.errors import Exhausted, SandboxUnavailable, StudentError, WorkerLost
 from autograder.notebook_link import Confined, InProcess, Link
 from autograder.student import Student
 from autograder.values import Opaque
@@ -33,6 +33,9 @@ def fails(x):
 def loops():
     while True:
         pass
+
+def hungry():
+    return torch.zeros(10**13)
 
 def dies():
     os._exit(7)
@@ -176,9 +179,17 @@ def test_an_exception_is_an_answer_with_the_students_lines(student: Student) -> 
 
 def test_code_that_does_not_end_is_stopped_and_the_notebook_lives_on(student: Student) -> None:
     """The student learns the line; the next call works."""
-    with pytest.raises(OutOfTime) as late:
+    with pytest.raises(Exhausted) as late:
         student.loops()
     assert "`all`: " in late.value.where
+    assert student.scale(1) == 2.0
+
+
+def test_code_that_asks_for_too_much_memory_is_told_so_once(student: Student) -> None:
+    """Whether Python or torch refuses it."""
+    with pytest.raises(Exhausted, match="more memory than there is") as hungry:
+        student.hungry()
+    assert "torch.zeros" in hungry.value.where
     assert student.scale(1) == 2.0
 
 
