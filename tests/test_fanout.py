@@ -247,3 +247,18 @@ def test_settings_and_jobs_travel() -> None:
     report = ungraded(read_assignment(TOY / "toy"), "ada", "why")
     for item in (SETTINGS, job, Done(job, report, "fault")):
         assert pickle.loads(pickle.dumps(item)) == item
+
+
+def _layers() -> tuple[str, object]:
+    """In a process of the pool: what a sandbox started there amounts to."""
+    from autograder.grader import start_zygote
+
+    with start_zygote("none") as zygote:
+        return zygote.level, zygote.layers["selftest"]
+
+
+def test_the_isolation_is_the_same_in_a_process_of_the_pool() -> None:
+    """What torch adds to the environment of this process is not taken for a leak in its children."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", "set by torch")
+    with fanout.local(1) as pool:
+        assert pool.submit(_layers).result() == _layers()
