@@ -119,9 +119,10 @@ def test_the_filled_notebook_runs_given_and_solution_cells_but_no_test(toy: Assi
 
 
 def test_an_untouched_stub_counts_as_unfilled(toy: Assignment) -> None:
-    """It does not even run."""
+    """It runs as the stub that it is."""
     work = submission(toy, toy.released)
-    assert names(work) == ["imports"]
+    assert names(work) == ["imports", "softmax"]
+    assert "NotImplementedError" in work.cells[-1][1]
     assert work.unfilled == {"softmax"}
 
 
