@@ -173,10 +173,9 @@ def submission(assignment: Assignment, cells: Sequence[Cell]) -> Submission:
     notes += _doubled_and_missing(assignment, cells)
     given = [(str(cell.grade_id), cell.source) for cell in assignment.given]
     unfilled = frozenset(task.name for task in assignment.tasks if task.name not in filled)
-    # A stub runs where there is nothing else: it says itself that it is one.
-    left = [cell for cell in assignment.released if cell.is_task and cell.grade_id in unfilled & found]
-    run += [(str(cell.grade_id), cell.source) for cell in left]
-    return Submission(assignment.name, tuple(changed + given + run), tuple(notes), unfilled)
+    # Untouched stubs say themselves that they are stubs. They run first: work in a cell without a label replaces them.
+    stubs = [(name, released[name].source) for name in sorted(unfilled & {str(cell.grade_id) for cell in cells})]
+    return Submission(assignment.name, tuple(changed + given + stubs + run), tuple(notes), unfilled)
 
 
 def _doubled_and_missing(assignment: Assignment, cells: Sequence[Cell]) -> list[str]:

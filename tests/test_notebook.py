@@ -193,3 +193,9 @@ def test_the_digest_depends_on_the_students_text_only(toy: Assignment) -> None:
     assert submission(toy, again).digest == submission(toy, toy.cells).digest
     other = [replace(cell, source=cell.source + "\n# one more") if cell.is_task else cell for cell in toy.cells]
     assert submission(toy, other).digest != submission(toy, toy.cells).digest
+
+
+def test_work_beside_an_untouched_stub_counts(toy: Assignment) -> None:
+    """Written into a cell of one's own: the stub runs before it."""
+    own = Cell("code", softmax_cell(toy).source)
+    assert names(submission(toy, [*toy.released, own])) == ["imports", "softmax", "cell 5"]

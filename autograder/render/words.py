@@ -19,7 +19,9 @@ OUR_FAULT = "This could not be judged. That is not your fault and costs you noth
 FOLLOWED = "An earlier task is wrong. This one was graded with that one put right, so the mistake counts once."
 NOT_STARTED = "Nothing to grade here yet: the cell is still the stub, or does not define what it should."
 
-_STUB = re.compile(r"(?P<name>\w+)\S* raised NameError: name '(?P=name)' is not defined|.*\braised NotImplementedError\b")
+_STUB = re.compile(
+    r"(?P<name>\w+)\S* raised NameError: name '(?P=name)' is not defined|.*\braised NotImplementedError\b"
+)
 
 
 def points(value: float) -> str:
