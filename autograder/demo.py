@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ def run(here: Path) -> int:
     reports = _grade(course / "submitted", solutions, root / "build" / "reports")
     seconds = time.monotonic() - began
     _book(root, course, names, level)
+    _compare(course / "grades.csv", reports)
     _pages(course, reports)
     _tell(reports, told, seconds, root, course, level)
     return 0
@@ -95,6 +97,21 @@ def _nbgrader(root: Path, course: Path, command: str, *arguments: str) -> None:
         tail = "\n".join((course / "nbgrader.log").read_text(errors="replace").splitlines()[-15:])
         message = f"nbgrader {command} ended with {status}; the last lines of {course / 'nbgrader.log'}:\n{tail}"
         raise GraderError(message)
+
+
+def _compare(exported: Path, reports: list[Report]) -> None:
+    """The gradebook says what the reports say.
+
+    Raises:
+        GraderError: it does not.
+    """
+    with exported.open(newline="", encoding="utf-8") as file:
+        booked = {(row["student_id"], row["assignment"]): float(row["raw_score"]) for row in csv.DictReader(file)}
+    for report in reports:
+        score = booked[report.student, report.assignment]
+        if report.status == "graded" and abs(score - report.score) > 0.01:  # noqa: PLR2004 - a rounded hundredth
+            message = f"{report.student}, {report.assignment}: {report.score} in the report, {score} in the gradebook."
+            raise GraderError(message)
 
 
 def _pages(course: Path, reports: list[Report]) -> None:

@@ -53,7 +53,7 @@ class Fake:
 def grader(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """No real grading."""
     fake = Fake()
-    monkeypatch.setattr(fanout, "_grader", lambda _settings: fake)
+    monkeypatch.setattr(fanout, "grader", lambda _settings: fake)
     return fake
 
 

@@ -31,7 +31,7 @@ code { font-size: .92em; }
 table { border-collapse: collapse; } .wide { width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid var(--line); }
 thead th { font-size: .85rem; color: var(--soft); font-weight: 600; vertical-align: bottom; }
-.wide td:first-child { white-space: nowrap; width: 1%; }
+.wide th:first-child, .wide td:first-child { white-space: nowrap; width: 1%; }
 .count { position: relative; min-width: 6rem; } .count b { position: relative; padding-left: .4rem; }
 .count i {
   position: absolute; left: 0; top: .35rem; height: 1.4rem; background: var(--bar); opacity: .45; border-radius: 3px;
