@@ -17,7 +17,7 @@ from pathlib import Path
 from autograder.errors import CourseBroken
 from autograder.notebook import Cell, cleared, read_percent_file
 
-FILES = ("notebook.py", "test_hidden.py", "misconceptions.py")
+FILES = ("notebook.py", "test_hidden.py", "misconceptions.py", "stand_ins.py")
 # A released cell tagged so shows something that takes long; grading leaves it out as long as it is unchanged.
 SHOW_ONLY = "demo"
 LONG = "long"

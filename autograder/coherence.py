@@ -1,4 +1,4 @@
-"""Does an assignment's folder hold together? Notebook, hidden tests and misconceptions must speak of the same tasks.
+"""Does an assignment's folder hold together? Its files must speak of the same tasks.
 
 Asked before a release. Every fault names the file, the cell or test, and what to change.
 """
@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from autograder import suite
+from autograder import follow, suite
 from autograder.assignment import Assignment, read_assignment
 from autograder.diagnosis import read_bank
 from autograder.errors import CourseBroken
+from autograder.names import builds_on
 from autograder.notebook import Cell
 
 AUTOMATIC, WRITTEN = 90, 10
@@ -28,7 +29,7 @@ def examine(folder: Path) -> Assignment:
         CourseBroken: with every fault, one a line.
     """
     assignment = read_assignment(folder)
-    faults = [*_notebook(assignment), *_tests(assignment), *_bank(assignment)]
+    faults = [*_notebook(assignment), *_tests(assignment), *_bank(assignment), *_stand_ins(assignment)]
     if faults:
         raise CourseBroken("\n".join(faults))
     return assignment
@@ -164,3 +165,12 @@ def _bank(assignment: Assignment) -> Iterator[str]:
             yield f"{file}: {name} is of the task {task!r}, which is no task of the notebook."
     for task in sorted(set(bank.batteries) - tasks):
         yield f"{file}: there is a battery for {task!r}, which is no task of the notebook."
+
+
+def _stand_ins(assignment: Assignment) -> Iterator[str]:
+    file = assignment.folder / follow.STAND_INS
+    solutions = {task.name: assignment.solution(task.name) for task in assignment.tasks}
+    there = set(follow.stand_ins(assignment))
+    for task, below in builds_on(solutions).items():
+        for name in sorted(below - there):
+            yield f"{file}: the solution of {task!r} builds on {name!r}, which needs a stand-in: else a mistake costs twice."

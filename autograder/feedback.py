@@ -10,6 +10,7 @@ import html
 from collections.abc import Iterator
 
 from autograder.render.clean import clean, one_line
+from autograder.render.words import FOLLOWED
 from autograder.report import CheckResult, Report, TaskResult
 
 NOT_YOURS = "It could not be graded yet. That is not your fault and costs no points: your instructor will look at it."
@@ -84,7 +85,7 @@ def _remarks(result: TaskResult, why: str, *, untouched: bool) -> Iterator[str]:
     elif untouched:
         yield EMPTY
     if result.follow_through:
-        yield "Tasks before this one were replaced by the reference, so that one mistake costs once."
+        yield FOLLOWED
 
 
 def _shown(result: TaskResult, *, untouched: bool) -> tuple[CheckResult, ...]:

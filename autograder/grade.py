@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import hypothesis
 import torch
 
-from autograder import diagnosis, suite
+from autograder import diagnosis, follow, suite
 from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.notebook_link import Link
-from autograder.report import Certificate, CheckResult, Diagnosis, Report, TaskResult, TaskStatus
+from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
 from autograder.shortcuts import Shortcut, find_shortcuts
 from autograder.student import CALL_SECONDS, Student
 
@@ -26,9 +26,6 @@ CELL_SECONDS = 20.0
 NOTEBOOK_SECONDS = 60.0
 # A notebook that costs so many workers by its cells alone is not given another.
 MAX_LOST = 3
-
-
-Diagnose = Callable[[str], tuple[Diagnosis, ...]]
 
 
 @dataclass
@@ -85,6 +82,33 @@ class Notebook:
         self.errors[name] = f"{kind}: {text}".rstrip(": ") + (f" ({where})" if where else "")
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """What judging one submission needs, however often it is judged."""
+
+    assignment: Assignment
+    link: Link
+    doctor: diagnosis.Doctor
+    reference: Student
+    seed: int
+    call_seconds: float
+    shrink: bool
+
+    def judge(self, book: Notebook, only: frozenset[str] | None) -> tuple[Student, list[suite.Verdict]]:
+        """Run the hidden tests against a notebook in a fresh worker."""
+        client = Student(self.link, book.prepare, seconds=self.call_seconds)
+        tests = self.assignment.folder / "test_hidden.py"
+        verdicts = suite.run(tests, client, self.reference, seed=self.seed, only=only, shrink=self.shrink)
+        return client, verdicts
+
+    def diagnosed(self, result: TaskResult, client: Student) -> TaskResult:
+        """The same result, with the known mistakes that answer as this notebook does."""
+        try:
+            return replace(result, diagnosis=self.doctor.diagnose(result.task, client))
+        except (WorkerLost, GraderError):
+            return result
+
+
 def grade(
     submission: Submission,
     assignment: Assignment,
@@ -109,21 +133,17 @@ def grade(
     """
     began = time.monotonic()
     book = Notebook(submission)
-    client = Student(link, book.prepare, seconds=call_seconds)
-    tests = assignment.folder / "test_hidden.py"
-    not_allowed = suite.not_allowed(tests)
+    not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
     shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
-
-    def diagnose(name: str) -> tuple[Diagnosis, ...]:
-        return doctor.diagnose(name, client)
-
+    bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink)
     try:
-        verdicts = suite.run(tests, client, reference, seed=seed, only=only, shrink=shrink)
-        tasks = [
-            _task(task, verdicts, submission, book, shortcuts.get(task.name), diagnose)
+        client, verdicts = bench.judge(book, only)
+        results = [
+            _task(task, verdicts, book, shortcuts.get(task.name))
             for task in assignment.tasks
             if only is None or task.name in only
         ]
+        tasks, followed = _followed(results, verdicts, book, bench, client)
     finally:
         link.close()
     notes = [*submission.notes]
@@ -138,10 +158,46 @@ def grade(
         score=_points(sum(task.score for task in tasks)),
         max_score=_points(sum(task.points for task in tasks)),
         tasks=tuple(tasks),
-        notes=tuple(dict.fromkeys(notes)),
+        notes=tuple(dict.fromkeys(notes + followed)),
         certificate=certificate(submission.digest, assignment, seed=seed, device=device, isolation=isolation),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+def _followed(
+    results: list[TaskResult], verdicts: list[suite.Verdict], book: Notebook, bench: _Bench, client: Student
+) -> tuple[list[TaskResult], list[str]]:
+    """The results after follow-through, and what there is to say of it: see follow.py.
+
+    Of the second judgement only two things are taken over: that a task passes in full, and the names of known
+    mistakes. Its messages and examples stay here, since student code had the working parts beside it.
+    """
+    failed = {result.task for result in results if result.status in ("partial", "fail")}
+    wrong = failed - book.submission.unfilled
+    asked = {name: {word for one in verdicts if one.check.task == name for word in one.asked} for name in wrong}
+    planned = follow.plan(bench.assignment, book.submission, asked) if wrong else None
+    parts = {name: planned.replaceable(name, failed) for name in wrong} if planned else {}
+    # The first worker is still there: first those that need no other.
+    after = {
+        result.task: bench.diagnosed(result, client)
+        for result in results
+        if result.task in wrong and not parts[result.task]
+    }
+    notes: list[str] = []
+    for result in results:
+        if planned is None or not parts.get(result.task):
+            continue
+        again = Notebook(planned.mended(parts[result.task], book.deadly))
+        client, verdicts = bench.judge(again, frozenset({result.task}))
+        second = _task(Task(result.task, result.points), verdicts, again, None)
+        with_parts = f"with a working {' and '.join(f'`{name}`' for name in sorted(parts[result.task]))}"
+        if second.status == "pass":
+            after[result.task] = replace(second, follow_through=True)
+            notes.append(f"`{result.task}` was graded {with_parts} in place of yours, and is right.")
+        else:
+            after[result.task] = bench.diagnosed(result, client)
+            notes.append(f"`{result.task}` was tried {with_parts} too: there is something to mend in it as well.")
+    return [after.get(result.task, result) for result in results], notes
 
 
 def ungraded(
@@ -170,14 +226,7 @@ def certificate(digest: str, assignment: Assignment, *, seed: int, device: str, 
     return Certificate(digest, assignment.digest, seed, device, isolation, versions)
 
 
-def _task(
-    task: Task,
-    verdicts: Sequence[suite.Verdict],
-    submission: Submission,
-    book: Notebook,
-    shortcut: Shortcut | None,
-    diagnose: Diagnose,
-) -> TaskResult:
+def _task(task: Task, verdicts: Sequence[suite.Verdict], book: Notebook, shortcut: Shortcut | None) -> TaskResult:
     mine = [verdict for verdict in verdicts if verdict.check.task == task.name]
     if not mine:
         name = "There are hidden tests for this task."
@@ -193,11 +242,8 @@ def _task(
     if task.name in book.errors and status != "pass":
         stopped = CheckResult("The cell runs.", "fail", 0.0, f"It stopped with {book.errors[task.name]}")
         checks = (stopped, *checks)
-    named: tuple[Diagnosis, ...] = ()
-    if status in ("partial", "fail") and task.name not in submission.unfilled:
-        named = _named(task.name, diagnose)
     score = 0.0 if status == "ungraded" else _points(task.points if status == "pass" else earned)
-    return TaskResult(task.name, _points(task.points), score, status, checks=checks, diagnosis=named)
+    return TaskResult(task.name, _points(task.points), score, status, checks=checks)
 
 
 def _shared_out(task: Task, verdicts: Sequence[suite.Verdict]) -> tuple[CheckResult, ...]:
@@ -217,13 +263,6 @@ def _status(checks: Sequence[CheckResult], verdicts: Sequence[suite.Verdict]) ->
     held = [check.status == "pass" or verdict.free for check, verdict in zip(checks, verdicts, strict=True)]
     passed = any(check.status == "pass" for check in checks)
     return "pass" if all(held) and passed else "partial" if passed else "fail"
-
-
-def _named(task: str, diagnose: Diagnose) -> tuple[Diagnosis, ...]:
-    try:
-        return diagnose(task)
-    except (WorkerLost, GraderError):
-        return ()
 
 
 def _points(points: float) -> float:

@@ -57,6 +57,7 @@ class Student:
         self._link, self._prepare, self.seconds = link, prepare, seconds
         self._ready, self._count = False, 0
         self.calls: list[Call] = []
+        self.asked: set[str] = set()  # the names of the notebook that were asked for
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -126,6 +127,8 @@ class Student:
         seed: seed the global random state before.
         """
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        if isinstance(target, str):
+            self.asked.add(target)
         shown = path[-1] if path else target if isinstance(target, str) else target.type
         self.calls.append(Call(str(shown), tuple(args), dict(kwargs)))
         reply = self._ask(

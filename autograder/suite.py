@@ -19,7 +19,7 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -80,6 +80,7 @@ class Verdict:
     message: str = ""
     example: str = ""
     free: bool = False  # skipped for want of something the machine lacks: costs nothing
+    asked: frozenset[str] = frozenset()  # the names of the notebook that it asked for
 
 
 class _Module(pytest.Module):
@@ -150,7 +151,9 @@ class Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Run a hidden test and turn whatever happens into a verdict."""
-        self.verdicts.append(self._judge(pyfuncitem))
+        self._student.asked = set()
+        verdict = self._judge(pyfuncitem)
+        self.verdicts.append(replace(verdict, asked=frozenset(self._student.asked)))
         return True
 
     def _judge(self, item: pytest.Function) -> Verdict:

@@ -20,7 +20,7 @@ MAX_LINES = 300
 BANDS = {
     "leaves": "errors report values wire data strategies compare notebook assignment shell names shortcuts nodes safe_html",
     "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest",
-    "judges": "example suite diagnosis coherence",
+    "judges": "example suite diagnosis follow coherence",
     "grade": "grade grader strength classroom pretrain",
     "render": (
         "render.clean render.words render.style render.text render.junit render.gradescope render.markdown "
