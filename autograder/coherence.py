@@ -173,4 +173,4 @@ def _stand_ins(assignment: Assignment) -> Iterator[str]:
     there = set(follow.stand_ins(assignment))
     for task, below in builds_on(solutions).items():
         for name in sorted(below - there):
-            yield f"{file}: the solution of {task!r} builds on {name!r}, which needs a stand-in: else a mistake costs twice."
+            yield f"{file}: the solution of {task!r} builds on {name!r}, which has no stand-in: mistakes cost twice."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import hypothesis
+import pytest
 
 # Before torch is imported: many graders share a machine, and a fork after two threads of torch can hang.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -16,3 +17,14 @@ hypothesis.settings.load_profile("kit")
 
 # A course for tests to grade, not tests.
 collect_ignore = ["toy_course", "small_course"]
+
+# These modules make nothing that their tests share, and take long: their tests are spread over all processes.
+SPREAD = {"test_strength.py"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a module stay in one process, since what they share is made once."""
+    for item in items:
+        if item.path.name not in SPREAD:
+            item.add_marker(pytest.mark.xdist_group(item.path.name))

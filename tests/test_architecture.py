@@ -164,7 +164,7 @@ def test_grading_needs_little() -> None:
     assert needed <= GRADING | ON_DEMAND
 
 
-@pytest.mark.parametrize("library", ON_DEMAND)
+@pytest.mark.parametrize("library", sorted(ON_DEMAND))
 def test_libraries_on_demand_are_imported_where_they_are_used(library: str) -> None:
     """Never at the head of a module that grading loads."""
     for name in {"batch", *loads("batch")}:

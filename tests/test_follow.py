@@ -207,5 +207,5 @@ def test_a_release_asks_for_stand_ins(tmp_path: Path) -> None:
     examine(folder)
     text = (folder / follow.STAND_INS).read_text()
     (folder / follow.STAND_INS).write_text(text[: text.index("def causal_mask")])
-    with pytest.raises(CourseBroken, match="'causal_self_attention' builds on 'causal_mask', which needs a stand-in"):
+    with pytest.raises(CourseBroken, match="'causal_self_attention' builds on 'causal_mask', which has no stand-in"):
         examine(folder)
