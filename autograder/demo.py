@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def run(here: Path) -> int:
 def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
     assignment = read_assignment(solutions / name)
     room = Classroom(assignment, read_bank(assignment.folder / "misconceptions.py"))
-    work = list(room.everything() if name == WITH_EVERYTHING else room.ordinary(5, 2))
+    work = list(room.everything() if name == WITH_EVERYTHING else room.ordinary(2, 1))
     handed = dict(zip(NAMES, work, strict=False))
     for student, one in handed.items():
         folder = course / "submitted" / student / name
@@ -68,8 +69,7 @@ def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
 def _grade(submitted: Path, solutions: Path, cache: Path) -> list[Report]:
     """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache."""
     jobs = find_jobs(submitted, solutions)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = min(len(jobs), cores)
+    processes = min(len(jobs), _cores())
     settings = fanout.Settings(solutions.resolve(), Options(isolation="none"), cache.resolve())
     done = list(batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)))
     for one in done:
@@ -78,11 +78,17 @@ def _grade(submitted: Path, solutions: Path, cache: Path) -> list[Report]:
     return sorted((one.report for one in done), key=lambda report: (report.assignment, NAMES.index(report.student)))
 
 
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _book(root: Path, course: Path, names: list[str], level: str) -> None:
     least = f"--Grading.isolation={min(level, 'partial', key=LEVELS.index)}"
     for name in names:
         _nbgrader(root, course, "autograde", name, least)
-        _nbgrader(root, course, "generate_feedback", name)
+    # Feedback only reads the gradebook, so here several may run beside each other.
+    with ThreadPoolExecutor(_cores()) as several:
+        list(several.map(lambda name: _nbgrader(root, course, "generate_feedback", name), names))
     _nbgrader(root, course, "export", f"--to={course / 'grades.csv'}")
 
 
@@ -90,12 +96,12 @@ def _nbgrader(root: Path, course: Path, command: str, *arguments: str) -> None:
     """One command of nbgrader's own, from the project's root. What it logs is kept, and shown only where it fails."""
     line = [sys.executable, "-m", "nbgrader", command, *arguments, f"--CourseDirectory.root={course}"]
     print(f"nbgrader {command} {' '.join(arguments)}", flush=True)
-    with (course / "nbgrader.log").open("ab") as log:
+    kept = course / f"nbgrader-{'-'.join([command, *(word for word in arguments if word[0] != '-')])}.log"
+    with kept.open("wb") as log:
         ended = subprocess.run(line, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
-        status = ended.returncode
-    if status:
-        tail = "\n".join((course / "nbgrader.log").read_text(errors="replace").splitlines()[-15:])
-        message = f"nbgrader {command} ended with {status}; the last lines of {course / 'nbgrader.log'}:\n{tail}"
+    if ended.returncode:
+        tail = "\n".join(kept.read_text(errors="replace").splitlines()[-15:])
+        message = f"nbgrader {command} ended with {ended.returncode}; the last lines of {kept}:\n{tail}"
         raise GraderError(message)
 
 
@@ -120,6 +126,11 @@ def _pages(course: Path, reports: list[Report]) -> None:
         (course / f"class-{name}.html").write_text(classpage.render(mine, date=batch.today()), encoding="utf-8")
 
 
+def _first_failure(report: Report) -> list[str]:
+    failed = [words.message(check) for task in report.tasks for check in task.checks if check.status == "fail"]
+    return failed[:1]
+
+
 def _tell(
     reports: list[Report], told: dict[str, dict[str, HandIn]], seconds: float, root: Path, course: Path, level: str
 ) -> None:
@@ -128,8 +139,8 @@ def _tell(
         print(f"\n{name}")
         print(f"{'student':8} {'score':>9}  {'handed in':38} first diagnosis, notes")
         for report in mine:
-            said = [words.first_mistake(report), *report.notes]
-            line = " ".join(" | ".join(part for part in said if part).split())
+            said = [part for part in (words.first_mistake(report), *report.notes) if part] or _first_failure(report)
+            line = " ".join(" | ".join(said).split())
             print(f"{report.student:8} {words.score(report):>9}  {handed[report.student].what[:38]:38} {line[:90]}")
     graded = [report for report in reports if report.seconds]
     each = sum(report.seconds for report in graded) / max(len(graded), 1)
