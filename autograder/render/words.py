@@ -17,6 +17,8 @@ STATUS: dict[TaskStatus, str] = {
 NO_GRADE = "No score was made up and nothing is lost; your instructor will look at it."
 OUR_FAULT = "This could not be judged. That is not your fault and costs you nothing."
 FOLLOWED = "An earlier task is wrong. This one was graded with that one put right, so the mistake counts once."
+# Said of what was compared, no more: the code may have come to it in another way.
+CLAIM = "Your result equals that of a known mistake:"
 NOT_STARTED = "Nothing to grade here yet: the cell is still the stub, or does not define what it should."
 
 _STUB = re.compile(
@@ -59,6 +61,11 @@ def mistakes(result: TaskResult) -> list[tuple[str, str]]:
     """The known mistakes that the code shows, each with what to do about it."""
     pairs = [(one_line(item.misconception), one_line(item.advice, 600)) for item in result.diagnosis]
     return [pair for pair in pairs if pair[0]]
+
+
+def claims(result: TaskResult) -> list[tuple[str, str]]:
+    """The same, said to the student."""
+    return [(f"{CLAIM} {mistake}", advice) for mistake, advice in mistakes(result)]
 
 
 def first_mistake(report: Report) -> str:
