@@ -134,14 +134,12 @@ class Table:
         ]
 
     def together(self, size: int, count: int) -> list[Question]:
-        """`count` samples of `size` mistakes in tasks that do not build on each other, the same for the same seed."""
+        """`count` samples of `size` mistakes in different tasks, the same for the same seed."""
         chance = random.Random(f"{self.seed}/{size}")  # noqa: S311 - no secret
         found = []
-        cells = {task: self.assignment.solution(task) for task in self.tasks}
-        below = builds_on(cells)
-        apart = [tasks for tasks in combinations(self.tasks, size) if not any(below[one] & set(tasks) for one in tasks)]
-        for _ in range(count if apart else 0):
-            tasks = chance.choice(apart)
+        sets = list(combinations(self.tasks, size))
+        for _ in range(count if sets else 0):
+            tasks = chance.choice(sets)
             wrong = [[item.id for item in self.doctor.bank.misconceptions if item.task == task] for task in tasks]
             if all(wrong):
                 found.append(Question("together", PLUS.join(map(chance.choice, wrong)), PLUS.join(tasks)))
