@@ -18,7 +18,7 @@ BEGIN, END = "<!-- strength -->", "<!-- /strength -->"
 class Figures:
     """What was measured of one assignment; None where it was not."""
 
-    date: str = ""  # of the truth table
+    date: str = ""  # of the last of its measurements
     wrong: int = 0
     lose: int = 0
     named: int = 0
@@ -67,10 +67,10 @@ def record(root: Path, name: str, **found: Any) -> None:
 def table(figures: dict[str, Figures]) -> str:
     """The README's table, with the marks around it."""
     head = ("assignment", "wrong answers that lose", "and are named first", "right answers that lose none",
-            "mutants that lose", "right answers under many seeds")  # fmt: skip
+            "mutants that lose", "right answers under many seeds", "on")  # fmt: skip
     rows = [
         (name, f"{one.lose} of {one.wrong}", f"{one.named} of {one.wrong}", f"{one.keep} of {one.right}",
-         _mutants(one), _seeds(one))
+         _mutants(one), _seeds(one), one.date)
         for name, one in figures.items()
     ]  # fmt: skip
     lines = [f"| {' | '.join(row)} |" for row in (head, ("---",) * len(head), *rows)]

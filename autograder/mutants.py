@@ -59,6 +59,7 @@ class _Recorded(InProcess):
         return reply
 
 
+@lru_cache(maxsize=8)
 def all_mutants(folder: Path) -> list[Mutant]:
     """Every mutant of an assignment's reference."""
     assignment = read_assignment(folder)

@@ -59,9 +59,9 @@ def mutants(task: str, source: str) -> list[Mutant]:
     found: list[Mutant] = []
     seen, places = {ast.dump(tree)}, Counter[tuple[str, str]]()
     for old, new in _changes(tree, _inside(lines)):
-        text = _replaced(source, tree, parents[old], old, new)
-        meaning = ast.dump(ast.parse(text)) if text else ""
-        if not text or meaning in seen:
+        meaning = _meaning(tree, parents[old], old, new)
+        text = _replaced(source, meaning, old, new) if meaning not in seen else None
+        if text is None:
             continue
         seen.add(meaning)
         was, now = _difference(lines, text.split("\n"))
@@ -159,7 +159,7 @@ def _constant(node: ast.AST) -> Iterator[ast.AST]:
     if _is_number(node):
         value = ast.literal_eval(ast.unparse(node))
         others = (value + 1, value - 1) if isinstance(value, int) else (value * 2 if value else 1.0,)
-        yield from (ast.Constant(other) for other in others)
+        yield from (ast.Constant(one) if one >= 0 else ast.UnaryOp(ast.USub(), ast.Constant(-one)) for one in others)
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool):
         yield ast.Constant(not node.value)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
@@ -202,10 +202,9 @@ MAKERS: tuple[Callable[[ast.AST], Iterator[ast.AST]], ...] = (
 )  # fmt: skip
 
 
-def _replaced(source: str, tree: ast.Module, parent: ast.AST, old: ast.AST, new: ast.AST | None) -> str | None:
+def _replaced(source: str, meaning: str, old: ast.AST, new: ast.AST | None) -> str | None:
     """The source with one node replaced, all else as it was; None where what comes out is no Python."""
     assert isinstance(old, ast.expr | ast.stmt | ast.Slice)
-    meant = _meaning(tree, parent, old, new)
     raw, starts = source.encode(), [0]
     for line in raw.split(b"\n"):
         starts.append(starts[-1] + len(line) + 1)
@@ -217,7 +216,7 @@ def _replaced(source: str, tree: ast.Module, parent: ast.AST, old: ast.AST, new:
     for form in (text, f"({text})", text[1:-1]):
         changed = (raw[:begin] + form.encode() + raw[end:]).decode()
         try:
-            if ast.dump(ast.parse(changed)) == meant:
+            if ast.dump(ast.parse(changed)) == meaning:
                 return changed
         except SyntaxError:
             continue
@@ -225,7 +224,7 @@ def _replaced(source: str, tree: ast.Module, parent: ast.AST, old: ast.AST, new:
 
 
 def _meaning(tree: ast.Module, parent: ast.AST, old: ast.AST, new: ast.AST | None) -> str:
-    """The tree that should come out, as one text; nothing where it cannot be written."""
+    """The tree that should come out, as one text."""
     for name, value in ast.iter_fields(parent):
         if value is old:
             setattr(parent, name, new)
@@ -234,12 +233,11 @@ def _meaning(tree: ast.Module, parent: ast.AST, old: ast.AST, new: ast.AST | Non
         else:
             continue
         try:
-            return ast.dump(ast.parse(ast.unparse(tree)))
-        except SyntaxError:
-            return ""
+            return ast.dump(tree)
         finally:
             setattr(parent, name, value)
-    return ""
+    message = f"{old} is no part of {parent}"
+    raise ValueError(message)
 
 
 def _difference(before: list[str], after: list[str]) -> tuple[str, str]:

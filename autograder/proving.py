@@ -67,9 +67,9 @@ def run_mutants(options: Namespace) -> int:
                     print(fault, flush=True)
             print(mutants.verdict(name, tried, equivalent), flush=True)
             if options.record:
-                killed = sum(bool(trial.killed_by) for trial in tried)
+                found = {"mutants": len(tried), "killed": sum(bool(trial.killed_by) for trial in tried)}
                 listed = sum(not trial.killed_by and trial.mutant.key in equivalent for trial in tried)
-                figures.record(solutions.parent, name, mutants=len(tried), killed=killed, equivalent=listed)
+                figures.record(solutions.parent, name, date=today(), **found, equivalent=listed)
     return int(faults > 0)
 
 
@@ -89,7 +89,8 @@ def run_stability(options: Namespace) -> int:
             victims += hurt
             print(f"{name}: {answers} right answers under {options.seeds} seeds, {hurt} notebooks lose a point.")
             if options.record:
-                figures.record(solutions.parent, name, seeds=options.seeds, answers=answers, victims=hurt)
+                found = {"seeds": options.seeds, "answers": answers, "victims": hurt}
+                figures.record(solutions.parent, name, date=today(), **found)
     return int(victims > 0)
 
 

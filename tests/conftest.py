@@ -16,7 +16,6 @@ hypothesis.settings.register_profile("kit", derandomize=True, database=None, dea
 hypothesis.settings.load_profile("kit")
 
 
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What students read for each known mistake lies in tests/snapshots/; this writes it anew, for somebody to read."""
     parser.addoption("--rewrite-snapshots", action="store_true", help="write tests/snapshots/ anew")
@@ -26,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 collect_ignore = ["toy_course", "small_course"]
 
 # These modules make nothing that their tests share, and take long: their tests are spread over all processes.
-SPREAD = {"test_strength.py"}
+SPREAD = {"test_strength.py", "test_mutants.py"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -117,7 +117,8 @@ def failing(kept: str) -> str:
 def feedback(row: Row) -> str:
     """What the student reads first, up to the first check that fails. What the rest is worth is another matter."""
     _, *lines = text.task(row.report.task(row.task)).split("\n")
-    return "\n".join(line.removeprefix("    ") for line in lines)
+    until = next((place for place, line in enumerate(lines) if "Right already: " in line), len(lines))
+    return "\n".join(line.removeprefix("    ") for line in lines[:until])
 
 
 def alike(one: str, other: str) -> bool:

@@ -86,7 +86,9 @@ def _explained(result: TaskResult) -> list[str]:
         lines += block
         shown.append(check.message)
     rest = words.left_over(result, len(shown)) if result.checks else words.OUR_FAULT
-    return lines + (_wrapped(rest, "      ")[:2] if rest else [])
+    lines += _wrapped(rest, "      ")[:2] if rest else []
+    held, left = words.held(result), TASK_LINES - 1 - len(lines)
+    return lines + (_wrapped(_short(held, left * (WIDTH - 12)), "      ")[:left] if held and left > 0 else [])
 
 
 def _check(check: CheckResult, room: int) -> list[str]:

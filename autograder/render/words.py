@@ -84,6 +84,12 @@ def example(check: CheckResult) -> str:
     return "" if check.status == "ungraded" else clean(check.example).strip("\n")
 
 
+def held(result: TaskResult) -> str:
+    """What is right already, where not all is; or nothing."""
+    names = [one_line(check.name) for check in result.checks if check.status == "pass"]
+    return f"Right already: {' '.join(names)}" if names and result.status == "partial" else ""
+
+
 def left_over(result: TaskResult, shown: int) -> str:
     """One sentence on the checks that are not shown, or nothing."""
     more = len(failed(result)) - shown
