@@ -12,13 +12,16 @@ import torch
 
 from autograder.compare import short
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
-from autograder.student import Call, Student
+from autograder.student import Call, Kept, Student
+from autograder.values import Handle
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
 SHRINK_RUNS = 150
 # A tensor of more is shown by its shape.
-MOST_NUMBERS = 24
+MOST_NUMBERS = 12
+# A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
+SHORT_NAME = 6
 
 
 @dataclass
@@ -64,26 +67,59 @@ def explained(failure: SubmissionError | WorkerLost) -> str:
 def shown(calls: list[Call]) -> str:
     """The last call of a failing example as lines that a student can paste, with shapes and what their code gave.
 
-    A tensor too long to read is given by its shape, with any numbers in it.
+    What it needs is made first. A tensor too long to read is given by its shape, with any numbers in it.
     """
     if not calls:
         return ""
-    call = calls[-1]
+    call, made = calls[-1], _Made(calls)
+    owner = made.name(call.target) if call.target else ""
     named = {f"x{number}": value for number, value in enumerate(call.args, start=1)} | call.kwargs
     tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
-    lines = [f"{name} = {_pasted(value)}" for name, value in tensors.items()]
-    words = {name: name if name in tensors else _plain(value) for name, value in named.items()}
+    words = {name: name if name in tensors else made.word(value) for name, value in named.items()}
+    lines = [*made.lines, *(f"{name} = {_pasted(value)}" for name, value in tensors.items())]
     arguments = [f"{name}={word}" if name in call.kwargs else word for name, word in words.items()]
+    itself = call.target is not None and call.name == call.target.type
+    called = owner if itself else f"{owner}.{call.name}" if owner else call.name
     shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
-    lines.append(f"{call.name}({', '.join(arguments)})" + (f"  # {shapes}" if shapes else ""))
-    if call.result is not None:
+    lines.append(f"{called}({', '.join(arguments)})" + (f"  # {shapes}" if shapes else ""))
+    if call.result is not None and not isinstance(call.result, Handle):
         lines.append(f"# yours: {_told(call.result)}")
     return "\n".join(lines[:12])
 
 
-def _plain(value: Any) -> str:
-    handle = getattr(value, "handle", None)
-    return f"<your {handle.type}>" if handle is not None else short(value)
+class _Made:
+    """The objects that a call needs, and the lines that make them."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.origins = {call.result.id: call for call in calls if isinstance(call.result, Handle)}
+        self.calls = calls[:-1]
+        self.loaded = {call.target.id for call in calls if call.target and call.name == "load_state_dict"}
+        self.names: dict[int, str] = {}
+        self.lines: list[str] = []
+
+    def name(self, handle: Handle) -> str:
+        """What the object is called from here on; a line that makes it is added."""
+        call = self.origins.get(handle.id)
+        if handle.id in self.names or call is None or call.target is not None:
+            return self.names.get(handle.id, f"<your {handle.type}>")
+        arguments = [self.word(value) for value in call.args]
+        arguments += [f"{name}={self.word(value)}" for name, value in call.kwargs.items()]
+        parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", handle.type)
+        name = (parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower()
+        name += str(len(self.names) + 1) if name in self.names.values() else ""
+        weights = "  # with weights of the test's" if handle.id in self.loaded else ""
+        self.lines.append(f"{name} = {call.name}({', '.join(arguments)}){self._brought_to(handle)}{weights}")
+        self.names[handle.id] = name
+        return name
+
+    def _brought_to(self, handle: Handle) -> str:
+        """The calls that gave the object its number type, device and mode."""
+        mine = [one for one in self.calls if one.target == handle and one.name in ("double", "to", "eval", "train")]
+        return "".join(dict.fromkeys(f".{one.name}({', '.join(map(self.word, one.args))})" for one in mine))
+
+    def word(self, value: Any) -> str:
+        """An argument that is no tensor by itself."""
+        return self.name(value.handle) if isinstance(value, Kept) else short(value)
 
 
 def _pasted(value: torch.Tensor) -> str:
