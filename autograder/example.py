@@ -13,7 +13,7 @@ import torch
 from autograder.compare import short
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
 from autograder.student import Call, Kept, Student
-from autograder.values import Handle
+from autograder.values import Generator, Handle
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
@@ -22,6 +22,8 @@ SHRINK_RUNS = 150
 MOST_NUMBERS = 12
 # A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
 SHORT_NAME = 6
+# Calls that a check makes around the one that it is about.
+HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad")
 
 
 @dataclass
@@ -71,7 +73,7 @@ def shown(calls: list[Call]) -> str:
     """
     if not calls:
         return ""
-    call, made = calls[-1], _Made(calls)
+    call, made = next((one for one in reversed(calls) if one.name not in HOUSEKEEPING), calls[-1]), _Made(calls)
     owner = made.name(call.target) if call.target else ""
     named = {f"x{number}": value for number, value in enumerate(call.args, start=1)} | call.kwargs
     tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
@@ -91,35 +93,63 @@ class _Made:
     """The objects that a call needs, and the lines that make them."""
 
     def __init__(self, calls: list[Call]) -> None:
-        self.origins = {call.result.id: call for call in calls if isinstance(call.result, Handle)}
-        self.calls = calls[:-1]
-        self.loaded = {call.target.id for call in calls if call.target and call.name == "load_state_dict"}
+        self.calls = calls
+        self.origins = {call.result.id: call for call in reversed(calls) if isinstance(call.result, Handle)}
         self.names: dict[int, str] = {}
         self.lines: list[str] = []
 
     def name(self, handle: Handle) -> str:
         """What the object is called from here on; a line that makes it is added."""
         call = self.origins.get(handle.id)
-        if handle.id in self.names or call is None or call.target is not None:
+        if handle.id in self.names or call is None:
             return self.names.get(handle.id, f"<your {handle.type}>")
-        arguments = [self.word(value) for value in call.args]
-        arguments += [f"{name}={self.word(value)}" for name, value in call.kwargs.items()]
+        arguments = [*map(self.word, call.args), *(f"{key}={self.word(value)}" for key, value in call.kwargs.items())]
+        made = f"{call.name}({', '.join(arguments)})"
+        if call.target is not None:
+            return f"{self.name(call.target)}.{made}"
         parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", handle.type)
         name = (parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower()
         name += str(len(self.names) + 1) if name in self.names.values() else ""
-        weights = "  # with weights of the test's" if handle.id in self.loaded else ""
-        self.lines.append(f"{name} = {call.name}({', '.join(arguments)}){self._brought_to(handle)}{weights}")
+        self.lines.append(f"{name} = {made}{self._brought_to(handle)}")
         self.names[handle.id] = name
         return name
 
     def _brought_to(self, handle: Handle) -> str:
-        """The calls that gave the object its number type, device and mode."""
-        mine = [one for one in self.calls if one.target == handle and one.name in ("double", "to", "eval", "train")]
-        return "".join(dict.fromkeys(f".{one.name}({', '.join(map(self.word, one.args))})" for one in mine))
+        """The calls that gave the object its number type, device and mode, each the last of its kind."""
+        mine = [one for one in self.calls if one.target == handle]
+        last: dict[str, str] = {}
+        for one in mine:
+            kind = {"eval": "mode", "train": "mode", "double": "type", "to": "type"}.get(one.name)
+            if kind is not None:
+                last.pop(kind, None)
+                last[kind] = f".{one.name}({', '.join(map(self.word, one.args))})"
+        loaded = any(one.name == "load_state_dict" for one in mine)
+        return "".join(last.values()) + ("  # with weights of the test's" if loaded else "")
 
     def word(self, value: Any) -> str:
-        """An argument that is no tensor by itself."""
-        return self.name(value.handle) if isinstance(value, Kept) else short(value)
+        """An argument that has no line of its own."""
+        return _cut(self._word(value), 120)
+
+    def _word(self, value: Any) -> str:
+        if isinstance(value, Kept):
+            return self.name(value.handle)
+        if isinstance(value, Generator):
+            return f"torch.Generator().manual_seed({value.seed})"
+        if isinstance(value, torch.Tensor):
+            return _pasted(value)
+        if isinstance(value, list | tuple) and _has_tensors(value):
+            inside = ", ".join(map(self._word, value))
+            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        return repr(value)
+
+
+def _has_tensors(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(isinstance(item, torch.Tensor) or _has_tensors(item) for item in items)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _pasted(value: torch.Tensor) -> str:
@@ -139,6 +169,10 @@ def _pasted(value: torch.Tensor) -> str:
 
 def _told(value: Any) -> str:
     """A result in words and numbers."""
+    if isinstance(value, dict) and _has_tensors(value):
+        return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
+    if isinstance(value, list | tuple) and _has_tensors(value):
+        return _cut("; ".join(map(_told, value)), 200)
     if not isinstance(value, torch.Tensor):
         return short(value, 200)
     shape = f"shape {tuple(value.shape)}"

@@ -97,8 +97,8 @@ def _check(check: CheckResult, room: int) -> list[str]:
     lines += message[:_MESSAGE_LINES]
     example = [part for line in words.example(check).split("\n") if line.strip() for part in _folded(line)]
     left = room - len(lines)
-    if len(example) > left:  # the first lines, a gap, and the last, which says what came of it
-        example = [*example[: left - 2], "...", example[-1]] if left >= _LEAST_EXAMPLE else []
+    if len(example) > left:  # the last lines: the call, and what came of it
+        example = ["...", *example[1 - left :]] if left >= _LEAST_EXAMPLE else []
     return lines + [f"        | {line}" for line in example]
 
 
