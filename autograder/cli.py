@@ -1,4 +1,4 @@
-"""The command line: release · grade · strength · doctor · demo.
+"""The command line: release · grade · strength · mutants · stability · doctor · demo.
 
 The one place that prints and that decides an exit status: 0 done (whatever the score), 1 something stayed ungraded or a
 check failed, 2 bad arguments or an unreadable course.
@@ -60,11 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     release.set_defaults(run=_release)
 
     strength = commands.add_parser("strength", help="test the tests: wrong answers lose, right ones do not")
-    strength.add_argument("assignment")
-    strength.add_argument("only", nargs="*", metavar="NAME", help="only these tasks, misconceptions or variants")
-    strength.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N")
-    strength.add_argument("--seed", type=int, default=0, metavar="N")
+    _proof(strength, "only these tasks, misconceptions or variants")
     strength.set_defaults(run=_strength)
+
+    mutants = commands.add_parser("mutants", help="test the tests with every small change to the references")
+    _proof(mutants, "only these tasks")
+    mutants.set_defaults(run=_mutants)
+
+    stability = commands.add_parser("stability", help="right answers keep their points, whatever the seed")
+    _proof(stability)
+    stability.add_argument("--seeds", type=_positive, default=200, metavar="N")
+    stability.set_defaults(run=_stability)
 
     doctor = commands.add_parser("doctor", help="what this machine offers for confining student code")
     doctor.set_defaults(run=_doctor)
@@ -72,6 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="grade a made-up class through nbgrader, in build/demo/")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _proof(parser: argparse.ArgumentParser, only: str = "") -> None:
+    """What the commands that test the tests have in common."""
+    parser.add_argument("assignment", nargs="?", help="or all")
+    if only:
+        parser.add_argument("only", nargs="*", metavar="NAME", help=only)
+    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="the first, where there are several")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/strength.json and README.md")
 
 
 def _positive(text: str) -> int:
@@ -106,21 +122,21 @@ def _release(options: argparse.Namespace) -> int:
 
 
 def _strength(options: argparse.Namespace) -> int:
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from autograder import proving
 
-    from autograder import strength
-    from autograder.assignment import find_solutions
+    return proving.run_strength(options)
 
-    folder = find_solutions(Path.cwd()) / options.assignment
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        rows = []
-        for row in strength.table(folder, only=options.only, executor=pool, seed=options.seed):
-            rows.append(row)
-            for fault in row.faults:
-                print(f"{row.kind} {row.name} [{row.task}] {fault[:600]}")
-    print(strength.verdict(options.assignment, rows))
-    return int(any(row.faults for row in rows))
+
+def _mutants(options: argparse.Namespace) -> int:
+    from autograder import proving
+
+    return proving.run_mutants(options)
+
+
+def _stability(options: argparse.Namespace) -> int:
+    from autograder import proving
+
+    return proving.run_stability(options)
 
 
 def _doctor(options: argparse.Namespace) -> int:

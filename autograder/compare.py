@@ -247,7 +247,9 @@ def short(value: object, limit: int = 120) -> str:
 
 
 def _sentence(what: str) -> str:
-    return what[:1].upper() + what[1:]
+    """`what` at the head of a sentence; a name from the notebook keeps its letters."""
+    word = what.partition(" ")[0]
+    return what[:1].upper() + what[1:] if word.isalpha() and len(word) > 1 else what
 
 
 def _item(tensor: torch.Tensor, index: tuple[int, ...]) -> object:

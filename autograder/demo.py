@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from autograder import batch, fanout
+from autograder import batch, fanout, figures
 from autograder.assignment import assignments, find_solutions, read_assignment
 from autograder.classroom import NAMES, Classroom, HandIn
 from autograder.collect import find_jobs
@@ -151,5 +151,6 @@ def _tell(
         f"Open next:\n"
         f"  {place}/class-{first}.html            the class at a glance\n"
         f"  {place}/feedback/ben/{first}/{first}.html   what a student gets\n"
-        f"  {place}/grades.csv                    the grades, from nbgrader's gradebook {place}/gradebook.db"
+        f"  {place}/grades.csv                    the grades, from nbgrader's gradebook {place}/gradebook.db\n"
+        f"{figures.sentence(figures.read(root))}"
     )

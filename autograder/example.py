@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +12,18 @@ import torch
 
 from autograder.compare import short
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
-from autograder.student import Call, Student
+from autograder.student import Call, Kept, Student
+from autograder.values import Generator, Handle
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
 SHRINK_RUNS = 150
+# A tensor of more is shown by its shape.
+MOST_NUMBERS = 12
+# A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
+SHORT_NAME = 6
+# Calls that a check makes around the one that it is about.
+HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad")
 
 
 @dataclass
@@ -59,35 +67,122 @@ def explained(failure: SubmissionError | WorkerLost) -> str:
 
 
 def shown(calls: list[Call]) -> str:
-    """The calls of a failing example as lines that a student can paste, with what their code gave."""
+    """The last call of a failing example as lines that a student can paste, with shapes and what their code gave.
+
+    What it needs is made first. A tensor too long to read is given by its shape, with any numbers in it.
+    """
     if not calls:
         return ""
-    call = calls[-1]
-    lines: list[str] = []
-    arguments = [_argument(lines, f"x{number}", value) for number, value in enumerate(call.args, start=1)]
-    arguments += [f"{name}={_argument(lines, name, value)}" for name, value in call.kwargs.items()]
-    lines.append(f"{call.name}({', '.join(arguments)})")
-    if call.result is not None:
-        lines.append(f"# yours: {_shown_value(call.result)}")
+    call, made = next((one for one in reversed(calls) if one.name not in HOUSEKEEPING), calls[-1]), _Made(calls)
+    owner = made.name(call.target) if call.target else ""
+    named = {f"x{number}": value for number, value in enumerate(call.args, start=1)} | call.kwargs
+    tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
+    words = {name: name if name in tensors else made.word(value) for name, value in named.items()}
+    lines = [*made.lines, *(f"{name} = {_pasted(value)}" for name, value in tensors.items())]
+    arguments = [f"{name}={word}" if name in call.kwargs else word for name, word in words.items()]
+    itself = call.target is not None and call.name == call.target.type
+    called = owner if itself else f"{owner}.{call.name}" if owner else call.name
+    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+    lines.append(f"{called}({', '.join(arguments)})" + (f"  # {shapes}" if shapes else ""))
+    if call.result is not None and not isinstance(call.result, Handle):
+        lines.append(f"# yours: {_told(call.result)}")
     return "\n".join(lines[:12])
 
 
-def _argument(lines: list[str], name: str, value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        lines.append(f"{name} = {_shown_value(value)}")
+class _Made:
+    """The objects that a call needs, and the lines that make them."""
+
+    def __init__(self, calls: list[Call]) -> None:
+        self.calls = calls
+        self.origins = {call.result.id: call for call in reversed(calls) if isinstance(call.result, Handle)}
+        self.names: dict[int, str] = {}
+        self.lines: list[str] = []
+
+    def name(self, handle: Handle) -> str:
+        """What the object is called from here on; a line that makes it is added."""
+        call = self.origins.get(handle.id)
+        if handle.id in self.names or call is None:
+            return self.names.get(handle.id, f"<your {handle.type}>")
+        arguments = [*map(self.word, call.args), *(f"{key}={self.word(value)}" for key, value in call.kwargs.items())]
+        made = f"{call.name}({', '.join(arguments)})"
+        if call.target is not None:
+            return f"{self.name(call.target)}.{made}"
+        parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", handle.type)
+        name = (parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower()
+        name += str(len(self.names) + 1) if name in self.names.values() else ""
+        self.lines.append(f"{name} = {made}{self._brought_to(handle)}")
+        self.names[handle.id] = name
         return name
-    handle = getattr(value, "handle", None)
-    return f"<your {handle.type}>" if handle is not None else short(value)
+
+    def _brought_to(self, handle: Handle) -> str:
+        """The calls that gave the object its number type, device and mode, each the last of its kind."""
+        mine = [one for one in self.calls if one.target == handle]
+        last: dict[str, str] = {}
+        for one in mine:
+            kind = {"eval": "mode", "train": "mode", "double": "type", "to": "type"}.get(one.name)
+            if kind is not None:
+                last.pop(kind, None)
+                last[kind] = f".{one.name}({', '.join(map(self.word, one.args))})"
+        loaded = any(one.name == "load_state_dict" for one in mine)
+        return "".join(last.values()) + ("  # with weights of the test's" if loaded else "")
+
+    def word(self, value: Any) -> str:
+        """An argument that has no line of its own."""
+        return _cut(self._word(value), 120)
+
+    def _word(self, value: Any) -> str:
+        if isinstance(value, Kept):
+            return self.name(value.handle)
+        if isinstance(value, Generator):
+            return f"torch.Generator().manual_seed({value.seed})"
+        if isinstance(value, torch.Tensor):
+            return _pasted(value)
+        if isinstance(value, list | tuple) and _has_tensors(value):
+            inside = ", ".join(map(self._word, value))
+            return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        return repr(value)
 
 
-def _shown_value(value: Any) -> str:
+def _has_tensors(value: Any) -> bool:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return any(isinstance(item, torch.Tensor) or _has_tensors(item) for item in items)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _pasted(value: torch.Tensor) -> str:
+    """Python for a tensor."""
+    kind = "" if value.dtype in (torch.float32, torch.int64, torch.bool) else f", dtype={value.dtype}"
+    shape = tuple(value.shape)
+    if value.device.type == "meta":
+        return f"torch.empty({shape}{kind}, device='meta')"
+    if value.numel() <= MOST_NUMBERS:
+        return f"torch.tensor({_numbers(value)}{kind})"
+    if value.dtype is torch.bool:
+        return f"torch.rand({shape}) < 0.5"
+    if value.is_floating_point() or value.is_complex():
+        return f"torch.randn({shape}{kind})"
+    return f"torch.randint({int(value.min())}, {int(value.max()) + 1}, {shape}{kind})"
+
+
+def _told(value: Any) -> str:
+    """A result in words and numbers."""
+    if isinstance(value, dict) and _has_tensors(value):
+        return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
+    if isinstance(value, list | tuple) and _has_tensors(value):
+        return _cut("; ".join(map(_told, value)), 200)
     if not isinstance(value, torch.Tensor):
         return short(value, 200)
-    shape = f"# shape {tuple(value.shape)}"
-    if value.device.type == "meta" or value.numel() > 24:  # noqa: PLR2004 - more than a line holds
-        return f"torch.empty({list(value.shape)}, dtype={value.dtype}, device={value.device.type!r})  {shape}"
-    kind = "" if value.dtype in (torch.float32, torch.int64, torch.bool) else f", dtype={value.dtype}"
-    return f"torch.tensor({_rounded(value.tolist())}{kind})  {shape}"
+    shape = f"shape {tuple(value.shape)}"
+    if value.device.type == "meta" or value.numel() > MOST_NUMBERS:
+        return f"{shape}, {value.dtype}"
+    return f"{shape}, {_numbers(value)}" if value.dim() else _numbers(value)
+
+
+def _numbers(value: torch.Tensor) -> str:
+    return re.sub(r"\b(inf|nan)\b", r"math.\1", repr(_rounded(value.tolist())))
 
 
 def _rounded(value: Any) -> Any:

@@ -10,7 +10,7 @@ import html
 from collections.abc import Iterator
 
 from autograder.render.clean import clean, one_line
-from autograder.render.words import FOLLOWED
+from autograder.render.words import CLAIM, FOLLOWED
 from autograder.report import CheckResult, Report, TaskResult
 
 NOT_YOURS = "It could not be graded yet. That is not your fault and costs no points: your instructor will look at it."
@@ -56,9 +56,9 @@ def hints(result: TaskResult, *, untouched: bool = False) -> str | None:
         return None
     lines = [f"{item.misconception} {item.advice}" for item in result.diagnosis]
     if len(lines) == 1:
-        return f"Your code answers exactly as with this known mistake: {lines[0]}"
+        return f"{CLAIM} {lines[0]}"
     listed = "\n".join(f"- {line}" for line in lines)
-    return f"Your code answers exactly as with one of these known mistakes:\n\n{listed}"
+    return f"Your result equals that of each of these known mistakes:\n\n{listed}"
 
 
 def notes_html(report: Report) -> str | None:

@@ -93,13 +93,15 @@ class _Bench:
     seed: int
     call_seconds: float
     shrink: bool
+    stop_at: str | None
 
     def judge(self, book: Notebook, only: frozenset[str] | None) -> tuple[Student, list[suite.Verdict]]:
         """Run the hidden tests against a notebook in a fresh worker."""
         client = Student(self.link, book.prepare, seconds=self.call_seconds)
         tests = self.assignment.folder / "test_hidden.py"
-        verdicts = suite.run(tests, client, self.reference, seed=self.seed, only=only, shrink=self.shrink)
-        return client, verdicts
+        return client, suite.run(
+            tests, client, self.reference, seed=self.seed, only=only, shrink=self.shrink, stop_at=self.stop_at
+        )
 
     def diagnosed(self, result: TaskResult, client: Student) -> TaskResult:
         """The same result, with the known mistakes that answer as this notebook does."""
@@ -123,10 +125,12 @@ def grade(
     call_seconds: float = CALL_SECONDS,
     only: frozenset[str] | None = None,
     shrink: bool = True,
+    stop_at: str | None = None,
 ) -> Report:
     """Grade one submission over `link`, or `only` some of its tasks. Never raises for anything that the student did.
 
-    Without `shrink` the examples shown are the first found, not the smallest: quicker, where nobody reads them.
+    Without `shrink` the examples shown are the first found, not the smallest: quicker, where nobody reads them. For
+    `stop_at` see `suite.run`: what a task earns is not known then, only whether it loses anything.
 
     Raises:
         CourseBroken: the assignment does not hold together.
@@ -135,7 +139,7 @@ def grade(
     book = Notebook(submission)
     not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
     shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
-    bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink)
+    bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink, stop_at)
     try:
         client, verdicts = bench.judge(book, only)
         results = [

@@ -6,15 +6,17 @@ The rows are graded in this process, over the same encoding as a confined worker
 from __future__ import annotations
 
 import ast
+import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import combinations
 from pathlib import Path
 
 import torch
 
-from autograder import diagnosis
+from autograder import diagnosis, suite
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.grade import grade
 from autograder.names import builds_on
@@ -27,9 +29,9 @@ from autograder.report import Report
 class Question:
     """One answer to put to the tests."""
 
-    kind: str  # reference, stub, trivial, misconception, honest
+    kind: str  # reference, stub, trivial, misconception, honest, together
     name: str
-    task: str  # "" for all
+    task: str  # "" for all; of several together joined by PLUS, as their names are
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,20 @@ class Row:
                 for task in report.tasks
                 if task.score > 0 and (task.task == self.task or not self.task)
             ]
-        result = report.task(self.task)
+        parts = zip(self.task.split(PLUS), self.name.split(PLUS), strict=True)
+        return [fault for task, name in parts for fault in self._unnamed(task, name)]
+
+    def _unnamed(self, task: str, name: str) -> list[str]:
+        result = self.report.task(task)
         if result.score >= result.points:
-            return [f"{self.task}: loses nothing"]
+            return [f"{task}: loses nothing"]
         named = [item.id for item in result.diagnosis]
-        return [] if named[:1] == [self.name] else [f"{self.task}: diagnosed as {named or 'nothing'}"]
+        return [] if named[:1] == [name] else [f"{task}: diagnosed as {named or 'nothing'}"]
 
 
+PLUS = " + "
+# So many pairs and triples of mistakes in different tasks are put together.
+PAIRS, TRIPLES = 24, 8
 # Less than when grading: some misconceptions never end.
 CALL_SECONDS = 4.0
 
@@ -94,37 +103,81 @@ class Table:
         self.assignment, self.seed = assignment, seed
         self.doctor = diagnosis.Doctor(assignment)
         self.reference = diagnosis.notebook(assignment.reference_cells())
+        self.tasks = [task.name for task in assignment.tasks]
 
-    def graded(self, replaced: dict[str, str], only: frozenset[str] | None = None) -> Report:
-        """The reference with some tasks' solutions replaced, graded, or `only` some tasks of it."""
+    def graded(
+        self,
+        replaced: dict[str, str],
+        only: frozenset[str] | None = None,
+        *,
+        stop_at: str | None = None,
+        shrink: bool = False,
+    ) -> Report:
+        """The reference with some tasks' solutions replaced, graded, or `only` some tasks of it; see `grade`."""
         work = submission(self.assignment, self.assignment.filled(replaced))
         return grade(
             work, self.assignment, InProcess(), doctor=self.doctor, reference=self.reference, seed=self.seed,
-            call_seconds=CALL_SECONDS, only=only, shrink=False,
+            call_seconds=CALL_SECONDS, only=only, shrink=shrink, stop_at=stop_at,
         )  # fmt: skip
 
     def questions(self) -> list[Question]:
         """Every row, before it is graded."""
-        tasks = [task.name for task in self.assignment.tasks]
         bank = self.doctor.bank
         return [
             Question("reference", "the reference", ""),
             Question("stub", "the released stubs", ""),
-            *(Question("trivial", name, task) for task in tasks for name in TRIVIAL),
+            *(Question("trivial", name, task) for task in self.tasks for name in TRIVIAL),
             *(Question("misconception", item.id, item.task) for item in bank.misconceptions),
             *(Question("honest", item.id, item.task) for item in bank.honest),
+            *self.together(2, PAIRS),
+            *self.together(3, TRIPLES),
         ]
 
-    def row(self, question: Question) -> Row:
-        """Grade one row: a wrong answer in its own task, another right one also in those that build on it."""
+    def together(self, size: int, count: int) -> list[Question]:
+        """`count` samples of `size` mistakes in different tasks, the same for the same seed."""
+        chance = random.Random(f"{self.seed}/{size}")  # noqa: S311 - no secret
+        found = []
+        sets = list(combinations(self.tasks, size))
+        for _ in range(count if sets else 0):
+            tasks = chance.choice(sets)
+            wrong = [[item.id for item in self.doctor.bank.misconceptions if item.task == task] for task in tasks]
+            if all(wrong):
+                found.append(Question("together", PLUS.join(map(chance.choice, wrong)), PLUS.join(tasks)))
+        return list(dict.fromkeys(found))
+
+    def mixtures(self) -> list[Question]:
+        """All honest variants in as few notebooks as hold them: each task in another right way."""
+        honest = {task: [item.id for item in self.doctor.bank.honest if item.task == task] for task in self.tasks}
+        honest = {task: names for task, names in honest.items() if names}
+        most = max(map(len, honest.values()), default=0)
+        shift = self.seed  # so that they meet in other company each time
+        return [
+            Question(
+                "honest",
+                PLUS.join(names[(turn + shift * place) % len(names)] for place, names in enumerate(honest.values())),
+                PLUS.join(honest),
+            )
+            for turn in range(most)
+        ]
+
+    def row(self, question: Question, *, quick: str | None = None) -> Row:
+        """Grade one row: a wrong answer in its own task, another right one also in those that build on it.
+
+        quick: a misconception is judged up to its first failing check, whose example is the smallest; a check of this
+        name is tried first.
+        """
         only: frozenset[str] | None = None
-        if question.kind in ("trivial", "misconception"):
-            only = frozenset({question.task})
-        elif question.kind == "honest":
-            cells = {task.name: self.assignment.solution(task.name) for task in self.assignment.tasks}
+        tasks = question.task.split(PLUS)
+        if question.kind in ("trivial", "misconception", "together"):
+            only = frozenset(tasks)
+        elif question.kind == "honest" and len(tasks) == 1:
+            cells = {task: self.assignment.solution(task) for task in self.tasks}
             above = {name for name, below in builds_on(cells).items() if question.task in below}
             only = frozenset({question.task, *above})
-        return Row(question.kind, question.name, question.task, self.graded(self._sources(question), only))
+        shrink = quick is not None and question.kind == "misconception"
+        stop_at = quick if shrink else "" if question.kind == "together" else None
+        report = self.graded(self._sources(question), only, stop_at=stop_at, shrink=shrink)
+        return Row(question.kind, question.name, question.task, report)
 
     def _sources(self, question: Question) -> dict[str, str]:
         bank, task = self.doctor.bank, question.task
@@ -134,9 +187,10 @@ class Table:
             return {str(cell.grade_id): cleared(cell).source for cell in self.assignment.cells if cell.is_task}
         if question.kind == "trivial":
             return {task: self.trivial(task, TRIVIAL[question.name])}
-        items = bank.misconceptions if question.kind == "misconception" else bank.honest
-        item = next(item for item in items if item.id == question.name)
-        return {task: item.apply(self.assignment.solution(task))}
+        items: list[diagnosis.Misconception | diagnosis.Honest] = [*bank.misconceptions, *bank.honest]
+        changes = {(item.task, item.id): item.apply for item in items}
+        parts = zip(task.split(PLUS), question.name.split(PLUS), strict=True)
+        return {name: changes[name, kind](self.assignment.solution(name)) for name, kind in parts}
 
     def trivial(self, task: str, body: str) -> str:
         """A cell in which everything that the task defines answers with `body`."""
@@ -157,34 +211,38 @@ class Table:
 
 
 @lru_cache(maxsize=4)
-def _table(folder: Path, seed: int) -> Table:
+def table_of(folder: Path, seed: int) -> Table:
+    """The truth table of an assignment, read once in each process."""
     return Table(read_assignment(folder), seed=seed)
 
 
-def _graded(folder: Path, seed: int, question: Question) -> Row:
-    """One row, in a process of a pool; the table is made once in each."""
+def one_thread() -> None:
+    """In a process of a pool: its neighbours take the other cores."""
     torch.set_num_threads(1)
-    return _table(folder, seed).row(question)
 
 
-def table(
-    folder: Path, *, only: Sequence[str] = (), executor: Executor | None = None, seed: int = 0
+def chosen(folder: Path, only: Sequence[str] = (), *, seed: int = 0) -> list[Question]:
+    """An assignment's questions; `only` those of these tasks or names."""
+    return [item for item in table_of(folder, seed).questions() if not only or item.task in only or item.name in only]
+
+
+def rows(
+    folder: Path, questions: Sequence[Question], *, executor: Executor | None = None, seed: int = 0
 ) -> Iterable[Row]:
-    """The rows of an assignment's truth table; `only` those of these tasks or names."""
-    questions = _table(folder, seed).questions()
-    chosen = [item for item in questions if not only or item.task in only or item.name in only]
-    grade_one = partial(_graded, folder, seed)
-    return executor.map(grade_one, chosen) if executor is not None else map(grade_one, chosen)
+    """Each of these questions put to the tests."""
+    one = partial(_graded, folder, seed)
+    return executor.map(one, questions, chunksize=4) if executor is not None else map(one, questions)
 
 
-def verdict(name: str, rows: Sequence[Row]) -> str:
-    """The one line that says what the tests are worth."""
-    wrong = [row for row in rows if row.kind == "misconception"]
-    right = [row for row in rows if row.kind in ("honest", "reference")]
-    lose = sum(row.report.task(row.task).score < row.report.task(row.task).points for row in wrong)
-    keep = sum(not row.faults for row in right)
-    named = sum(not row.faults for row in wrong)
-    return (
-        f"{name}: {lose} of {len(wrong)} wrong answers lose their points, "
-        f"{keep} of {len(right)} right answers lose none, {named} of {len(wrong)} mistakes are named."
-    )
+def _graded(folder: Path, seed: int, question: Question) -> Row:
+    one_thread()
+    return table_of(folder, seed).row(question)
+
+
+def seconds(folder: Path, *, seed: int = 0) -> dict[str, float]:
+    """How long each check takes on the reference: by its name, in seconds."""
+    one_thread()
+    table = table_of(folder, seed)
+    client = diagnosis.notebook(table.assignment.reference_cells())
+    verdicts = suite.run(folder / "test_hidden.py", client, table.reference, seed=seed)
+    return {verdict.name: verdict.seconds for verdict in verdicts}

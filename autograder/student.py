@@ -10,7 +10,7 @@ The reference stands behind the same interface, so a test asks both the same; no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     result: Any = None
+    target: Handle | None = None  # the object that has this method, or that is called itself
 
 
 class Student:
@@ -130,7 +131,8 @@ class Student:
         if isinstance(target, str):
             self.asked.add(target)
         shown = path[-1] if path else target if isinstance(target, str) else target.type
-        self.calls.append(Call(str(shown), tuple(args), dict(kwargs)))
+        owner = target if isinstance(target, Handle) else None
+        self.calls.append(Call(str(shown), tuple(args), dict(kwargs), None, owner))
         reply = self._ask(
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
             kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
@@ -140,7 +142,7 @@ class Student:
             self._link.reset()
             self._ready = False
             raise WorkerLost(NO_ANSWER)
-        self.calls[-1] = Call(str(shown), tuple(args), dict(kwargs), outcome.value)
+        self.calls[-1] = replace(self.calls[-1], result=outcome.value)
         return outcome
 
     def _ask(self, verb: str, **fields: Any) -> Any:

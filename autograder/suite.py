@@ -17,6 +17,7 @@ import functools
 import hashlib
 import inspect
 import os
+import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class Verdict:
     example: str = ""
     free: bool = False  # skipped for want of something the machine lacks: costs nothing
     asked: frozenset[str] = frozenset()  # the names of the notebook that it asked for
+    seconds: float = 0.0
 
 
 class _Module(pytest.Module):
@@ -109,9 +111,11 @@ class Judge:
         seed: int = 0,
         only: frozenset[str] | None = None,
         shrink: bool = True,
+        stop_at: str | None = None,
     ) -> None:
-        """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example."""
+        """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example; `stop_at`: see `run`."""
         self._student, self._reference, self.seed, self.only, self.shrink = student, reference, seed, only, shrink
+        self.stop_at = stop_at
         self.verdicts: list[Verdict] = []
         self.broken: list[str] = []
         self.lost: dict[str, str] = {}
@@ -143,6 +147,8 @@ class Judge:
             items.clear()
         if self.only is not None:
             items[:] = [item for item in items if _check(item).task in self.only]
+        if self.stop_at:
+            items.sort(key=lambda item: _name(item) != self.stop_at)
 
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module:
         """Take the test file from memory where it has not changed."""
@@ -151,15 +157,19 @@ class Judge:
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Run a hidden test and turn whatever happens into a verdict."""
-        self._student.asked = set()
-        verdict = self._judge(pyfuncitem)
-        self.verdicts.append(replace(verdict, asked=frozenset(self._student.asked)))
+        task = _check(pyfuncitem).task
+        failed = {one.check.task for one in self.verdicts if one.status in ("fail", "ungraded")}
+        if self.stop_at is None or task not in failed:
+            self._student.asked = set()
+            began = time.monotonic()
+            verdict = self._judge(pyfuncitem)
+            seconds, asked = time.monotonic() - began, frozenset(self._student.asked)
+            self.verdicts.append(replace(verdict, asked=asked, seconds=seconds))
         return True
 
     def _judge(self, item: pytest.Function) -> Verdict:
         check = _check(item)
-        name = " ".join((inspect.getdoc(item.obj) or item.name).split())
-        blank = functools.partial(Verdict, item.name, check, name)
+        blank = functools.partial(Verdict, item.name, check, _name(item))
         needed = next((one for one in self.verdicts if one.test == check.needs), None)
         if check.needs is not None and self.only is None and needed is None:
             return blank("ungraded", f"The check needs {check.needs!r}, which is no earlier test of this file.")
@@ -209,6 +219,11 @@ class Judge:
             test.hypothesis.inner_test = inner
 
 
+def _name(item: pytest.Item) -> str:
+    """What the check is called on the screen: its docstring, on one line."""
+    return " ".join((inspect.getdoc(getattr(item, "obj", None)) or item.name).split())
+
+
 def _check(item: pytest.Item) -> Check:
     mark = item.get_closest_marker("task")
     assert mark is not None  # looked at when collected
@@ -224,15 +239,18 @@ def run(
     seed: int = 0,
     only: frozenset[str] | None = None,
     shrink: bool = True,
+    stop_at: str | None = None,
 ) -> list[Verdict]:
     """Judge a notebook with the hidden tests in the file `tests`: one verdict a test, in the order of the file.
+
+    `stop_at`: a task's checks after its first that fails are left out. The check of this name comes before the others.
 
     Raises:
         CourseBroken: the file cannot be imported, or holds a test without a task.
     """
     _leave_out_constants_of_this_machine()
     tests = tests.resolve()
-    judge = Judge(student, reference, seed=seed, only=only, shrink=shrink)
+    judge = Judge(student, reference, seed=seed, only=only, shrink=shrink, stop_at=stop_at)
     options = [
         str(tests), "-c", os.devnull, f"--rootdir={tests.parent}", "--import-mode=importlib", "--assert=plain",
         "--noconftest", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:terminal",

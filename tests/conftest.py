@@ -15,11 +15,17 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 hypothesis.settings.register_profile("kit", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("kit")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What students read for each known mistake lies in tests/snapshots/; this writes it anew, for somebody to read."""
+    parser.addoption("--rewrite-snapshots", action="store_true", help="write tests/snapshots/ anew")
+
+
 # A course for tests to grade, not tests.
 collect_ignore = ["toy_course", "small_course"]
 
 # These modules make nothing that their tests share, and take long: their tests are spread over all processes.
-SPREAD = {"test_strength.py"}
+SPREAD = {"test_strength.py", "test_mutants.py"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -21,13 +21,13 @@ BANDS = {
     "leaves": "errors report values wire data strategies compare notebook assignment shell names shortcuts nodes safe_html",
     "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest",
     "judges": "example suite diagnosis follow coherence",
-    "grade": "grade grader strength classroom pretrain",
+    "grade": "grade grader strength killmatrix mutate mutants stability classroom pretrain",
     "render": (
         "render.clean render.words render.style render.text render.junit render.gradescope render.markdown "
-        "render.spreadsheet render.classpage"
+        "render.spreadsheet render.classpage render.strengthpage"
     ),
-    "edges": "collect fanout source transplant intake feedback elsewhere gradebook release",
-    "cli": "batch demo cli __main__",
+    "edges": "figures collect fanout source transplant intake feedback elsewhere gradebook release",
+    "cli": "batch demo proving cli __main__",
 }
 
 # The leaves among the leaves: what of ours they may import.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from autograder import diagnosis, grade
 from autograder.assignment import Assignment, read_assignment, submission
@@ -16,6 +18,8 @@ from autograder.example import shown
 from autograder.notebook import Cell
 from autograder.notebook_link import InProcess
 from autograder.report import Report, from_json
+from autograder.student import Call, Kept, Student
+from autograder.values import Handle
 
 TOY = Path(__file__).resolve().parent / "toy_course" / "solutions" / "toy"
 RIGHT = "def softmax(x, dim=-1):\n    e = (x - x.amax(dim, keepdim=True)).exp()\n    return e / e.sum(dim, keepdim=True)"
@@ -223,3 +227,31 @@ def test_the_shown_call_can_be_pasted(toy: Assignment) -> None:
     space: dict[str, object] = {}
     exec("import torch\ndef softmax(x, dim=-1): return x * 0 + 2\n" + example, space)
     assert shown([]) == ""
+
+
+def test_what_a_call_needs_is_made_first() -> None:
+    """An object is made, brought to its number type and mode, and called by a name of its own."""
+    layer, config = Handle(2, "FeedForward"), Handle(1, "GPTConfig")
+    one = Kept(Student(InProcess()), config)
+    x = torch.tensor([[1.0, -math.inf]], dtype=torch.float64)
+    calls = [
+        Call("GPTConfig", (), {"n_layer": 2}, config),
+        Call("FeedForward", (one, 0.0), {"bias": False}, layer),
+        Call("double", (), {}, layer, layer),
+        Call("load_state_dict", ({},), {}, "", layer),
+        Call("eval", (), {}, layer, layer),
+        Call("FeedForward", (x,), {"mask": torch.ones(5, 5, dtype=torch.bool)}, x, layer),
+    ]
+    assert shown(calls).split("\n") == [
+        "config = GPTConfig(n_layer=2)",
+        "forward = FeedForward(config, 0.0, bias=False).double().eval()  # with weights of the test's",
+        "x1 = torch.tensor([[1.0, -math.inf]], dtype=torch.float64)",
+        "mask = torch.rand((5, 5)) < 0.5",
+        "forward(x1, mask=mask)  # x1 (1, 2), mask (5, 5)",
+        "# yours: shape (1, 2), [[1.0, -math.inf]]",
+    ]
+    calls[-1] = Call("encode", ("a",), {}, [3], layer)
+    assert shown(calls).split("\n")[-2:] == ["forward.encode('a')", "# yours: [3]"]
+    assert shown([Call("f", (Kept(Student(InProcess()), Handle(9, "Sized")),), {}, [3])]).split("\n") == [
+        "f(<your Sized>)", "# yours: [3]",
+    ]  # fmt: skip

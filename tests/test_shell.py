@@ -124,3 +124,13 @@ def test_a_dataclass_and_a_pickle_work_in_main() -> None:
         assert one.namespace["y"] == 3
     finally:
         sys.modules["__main__"] = before
+
+
+def test_a_busy_machine_gets_more_patience() -> None:
+    """Code that has not had its time of a core goes on; code that had it is stopped all the same."""
+    with shell.time_limit(0.05, patience=1e6):
+        time.sleep(0.3)
+    with pytest.raises(shell.TimeIsUp), shell.time_limit(0.05, patience=1e6):
+        shell.Shell("notebook").run("loop", "while True:\n    pass")
+    with pytest.raises(shell.TimeIsUp), shell.time_limit(0.05, patience=2.0):
+        time.sleep(60)

@@ -2,50 +2,140 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from multiprocessing import get_context
+import math
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from autograder import strength
+from autograder import killmatrix, stability, strength
 from autograder.assignment import read_assignment
+from autograder.render import strengthpage, text
+from autograder.strength import Question, Row, Table
 
 ROOT = Path(__file__).resolve().parents[1]
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 # At least so many misconceptions and honest variants, by assignment.
 LEAST = {"attention": (25, 10), "embeddings": (25, 10), "gpt": (30, 10), "tokenizer": (30, 10), "training": (30, 10)}
-FOLDERS = sorted(path.parent for path in (ROOT / "solutions").glob("*/notebook.py"))
+FOLDERS = {path.parent.name: path.parent for path in sorted((ROOT / "solutions").glob("*/notebook.py"))}
+TASKS = [(name, task.name) for name, folder in FOLDERS.items() for task in read_assignment(folder).tasks]
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[Executor]:
-    """All cores; fresh processes, as a fork after torch has run can hang."""
-    with ProcessPoolExecutor(os.cpu_count() or 1, mp_context=get_context("spawn")) as executor:
-        yield executor
+@cache
+def questions(name: str) -> list[Question]:
+    return strength.chosen(FOLDERS[name])
+
+
+def faults(rows: list[Row]) -> str:
+    return "\n".join(f"{row.kind} {row.name} [{row.task}]: {fault[:500]}" for row in rows for fault in row.faults)
+
+
+def rows_of(name: str, chosen: list[Question]) -> list[Row]:
+    return list(strength.rows(FOLDERS[name], chosen))
 
 
 def test_every_assignment_is_looked_at() -> None:
     """A new one needs its least numbers here."""
-    assert {folder.name for folder in FOLDERS} == set(LEAST)
+    assert set(FOLDERS) == set(LEAST)
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_truth_table(folder: Path, pool: Executor) -> None:
-    """Reference full; stubs and trivial answers nothing; misconceptions lose and are named; honest variants keep all."""
-    rows = list(strength.table(folder, executor=pool))
-    kinds = Counter(row.kind for row in rows)
-    wrong, right = LEAST[folder.name]
-    assert kinds["misconception"] >= wrong
-    assert kinds["honest"] >= right
-    assert kinds["reference"] == kinds["stub"] == 1
-    faults = [f"{row.kind} {row.name} [{row.task}]: {fault[:500]}" for row in rows for fault in row.faults]
-    assert not faults, "\n".join(faults)
-    reference = rows[0].report
-    assert (reference.score, reference.max_score) == (90.0, 90.0)
-    assert all(task.status == "pass" for task in reference.tasks)
+@pytest.mark.parametrize("name", FOLDERS)
+def test_the_bank_is_large_enough(name: str) -> None:
+    """And each task has mistakes that are known."""
+    kinds = [item.kind for item in questions(name)]
+    wrong, right = LEAST[name]
+    assert kinds.count("misconception") >= wrong
+    assert kinds.count("honest") >= right
+    assert {item.task for item in questions(name) if item.kind == "misconception"} == {t for a, t in TASKS if a == name}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_right_answers_lose_nothing(name: str) -> None:
+    """The reference has full marks, and so has every honest variant, in notebooks that mix them."""
+    table = strength.table_of(FOLDERS[name], 0)
+    mixed = table.mixtures()
+    of_all = {(item.task, item.id) for item in table.doctor.bank.honest}
+    parts = {part for one in mixed for part in zip(one.task.split(" + "), one.name.split(" + "), strict=True)}
+    assert parts == of_all
+    rows = rows_of(name, [item for item in questions(name) if item.kind == "reference"] + mixed)
+    assert not faults(rows), faults(rows)
+    assert (rows[0].report.score, rows[0].report.max_score) == (90.0, 90.0)
+    assert all(task.status == "pass" for row in rows for task in row.report.tasks)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_stubs_get_nothing(name: str) -> None:
+    """As they are released."""
+    rows = rows_of(name, [item for item in questions(name) if item.kind == "stub"])
+    assert len(rows) == 1
+    assert not faults(rows), faults(rows)
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_trivial_answers_get_nothing(name: str, task: str) -> None:
+    """Whatever a task is about: an echo, zeros, ones, None."""
+    rows = rows_of(name, [item for item in questions(name) if item.kind == "trivial" and item.task == task])
+    assert len(rows) == len(strength.TRIVIAL)
+    assert not faults(rows), faults(rows)
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS)
+def test_wrong_answers_lose_and_are_named(name: str, task: str, request: pytest.FixtureRequest) -> None:
+    """Each with the words, and the smallest example, that tests/snapshots/ holds for somebody to read."""
+    file, rewrite = SNAPSHOTS / name / f"{task}.txt", request.config.getoption("--rewrite-snapshots")
+    kept = {} if rewrite or not file.exists() else snapshots(file)
+    table = strength.table_of(FOLDERS[name], 0)
+    mine = [item for item in questions(name) if item.kind == "misconception" and item.task == task]
+    # The check that failed when the snapshot was made comes first: that it fails is enough, whatever others do.
+    rows = [table.row(item, quick=failing(kept.get(item.name, ""))) for item in mine]
+    assert not faults(rows), faults(rows)
+    told = {row.name: feedback(row) for row in rows}
+    for lines in told.values():
+        assert len(lines.splitlines()) < 15
+    if rewrite:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(f"[{key}]\n{lines}\n" for key, lines in told.items()), encoding="utf-8")
+        kept = snapshots(file)
+    assert list(kept) == list(told), "run with --rewrite-snapshots, and read what changes"
+    for key, lines in told.items():
+        assert alike(lines, kept[key]), f"{key}: run with --rewrite-snapshots, and read what changes:\n{lines}"
+
+
+def snapshots(file: Path) -> dict[str, str]:
+    """Misconception -> what the student reads."""
+    text = file.read_text(encoding="utf-8")
+    return dict(re.findall(r"^\[(\w+)\]\n(.*?)\n(?=\n\[|\Z)", text, re.DOTALL | re.MULTILINE))
+
+
+def failing(kept: str) -> str:
+    """The check that a snapshot shows; nothing where there is none."""
+    shown = re.search(r"^x (.*(?:\n  \S.*)*)", kept, re.MULTILINE)
+    return " ".join(shown[1].split()) if shown else ""
+
+
+def feedback(row: Row) -> str:
+    """What the student reads first, up to the first check that fails. What the rest is worth is another matter."""
+    _, *lines = text.task(row.report.task(row.task)).split("\n")
+    until = next((place for place, line in enumerate(lines) if "Right already: " in line), len(lines))
+    return "\n".join(line.removeprefix("    ") for line in lines[:until])
+
+
+def alike(one: str, other: str) -> bool:
+    """Word for word the same, and numbers up to what another processor may round otherwise."""
+    number = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e-?\d+)?")
+    if number.sub("0.0", one) != number.sub("0.0", other):
+        return False
+    pairs = zip(number.findall(one), number.findall(other), strict=True)
+    return all(math.isclose(float(a), float(b), rel_tol=2e-3, abs_tol=1e-6) for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_each_task_names_its_own_mistake(name: str) -> None:
+    """Where several tasks are wrong at a time. All the sampled pairs and triples are graded by `autograder strength`."""
+    rows = rows_of(name, [item for item in questions(name) if item.kind == "together"][::4])
+    assert len(rows) >= 6
+    assert not faults(rows), faults(rows)
 
 
 TOY = read_assignment(ROOT / "tests" / "toy_course" / "solutions" / "toy")
@@ -53,22 +143,57 @@ TOY = read_assignment(ROOT / "tests" / "toy_course" / "solutions" / "toy")
 
 def test_a_survivor_is_a_fault() -> None:
     """The table can fail: a wrong answer that keeps its points, a right one that loses some, a name that is not given."""
-    table = strength.Table(TOY)
+    table = Table(TOY)
     right = TOY.solution("softmax")
-    survivor = strength.Row("misconception", "no_exp", "softmax", table.graded({"softmax": right}))
+    survivor = Row("misconception", "no_exp", "softmax", table.graded({"softmax": right}))
     assert survivor.faults == ["softmax: loses nothing"]
     wrong = table.graded({"softmax": "def softmax(x, dim=-1):\n    return x"})
-    assert strength.Row("honest", "clean", "softmax", wrong).faults
-    assert strength.Row("reference", "the reference", "", wrong).faults
+    assert Row("honest", "clean", "softmax", wrong).faults
+    assert Row("reference", "the reference", "", wrong).faults
     unnamed = table.graded({"softmax": "def softmax(x, dim=-1):\n    return x * 3"})
-    assert strength.Row("misconception", "no_exp", "softmax", unnamed).faults == ["softmax: diagnosed as nothing"]
+    assert Row("misconception", "no_exp", "softmax", unnamed).faults == ["softmax: diagnosed as nothing"]
     lucky = table.graded({"softmax": right})
-    assert strength.Row("trivial", "returns its input", "softmax", lucky).faults
+    assert Row("trivial", "returns its input", "softmax", lucky).faults
 
 
-def test_the_verdict_counts() -> None:
-    """In one line."""
-    rows = list(strength.table(TOY.folder))
-    assert strength.verdict("toy", rows) == (
-        "toy: 3 of 3 wrong answers lose their points, 2 of 2 right answers lose none, 3 of 3 mistakes are named."
-    )
+def test_snapshots_can_fail() -> None:
+    """On another word and on another number, not on another last digit."""
+    assert alike("yours is 0.12345 at 3", "yours is 0.12346 at 3")
+    assert not alike("yours is 0.12345 at 3", "yours is 0.12345 at 4")
+    assert not alike("yours is 0.12345", "yours is 0.22345")
+    assert not alike("yours is 0.5", "yours was 0.5")
+
+
+def test_the_figures_of_an_assignment() -> None:
+    """Counts, checks that catch nothing, mistakes that hang by one check; the page shows them all."""
+    rows = list(strength.rows(TOY.folder, strength.chosen(TOY.folder)))
+    one = killmatrix.strength("toy", rows, strength.seconds(TOY.folder))
+    assert one.line.startswith("toy: 3 of 3 wrong answers lose their points, 2 of 2 right answers lose none; 3 of 3 ")
+    assert not one.faults
+    assert [grid.task for grid in one.grids] == list(dict.fromkeys(row.task for row in rows if row.kind == "misconception"))
+    for grid in one.grids:
+        assert all(len(found) == len(grid.checks) == len(grid.seconds) for found in grid.wrong.values())
+        caught = {name for place in range(len(grid.checks)) for name in grid.kills(place)}
+        assert caught == set(grid.wrong)
+        assert set(grid.idle) == {check for place, check in enumerate(grid.checks) if not grid.kills(place)}
+    page = strengthpage.page([one], date="today")
+    for grid in one.grids:
+        assert all(name in page and name in strengthpage.text(one) for name in grid.wrong)
+
+
+def test_a_grid_by_hand() -> None:
+    """Two checks, three mistakes."""
+    wrong = {"a": ("fail", "skip"), "b": ("fail", "fail"), "c": ("fail", "pass")}
+    grid = killmatrix.Grid("task", ("values", "shape"), (0.1, 0.2), wrong)
+    assert (grid.kills(0), grid.kills(1)) == (["a", "b", "c"], ["b"])
+    assert grid.hanging_by_one == {"a": "values", "c": "values"}
+    assert grid.idle == []
+    assert killmatrix.Grid("task", ("values", "idle"), (0.1, 0.2), {"a": ("fail", "pass")}).idle == ["idle"]
+
+
+def test_right_answers_under_several_seeds() -> None:
+    """Stable: nothing lost; and a victim would be seen."""
+    found = list(stability.outcomes(TOY.folder, range(3)))
+    assert {one.seed for one in found} == {0, 1, 2}
+    assert not any(one.faults for one in found)
+    assert sum(one.answers for one in found) >= 3 * 2

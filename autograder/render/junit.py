@@ -61,6 +61,6 @@ def _case(report: Report, task: TaskResult | None, check: CheckResult) -> Elemen
     message = words.message(check)
     outcome = ElementTree.SubElement(case, kind, message=one_line(message))
     if check.status == "fail":
-        advice = [f"{mistake} {what}" for mistake, what in words.mistakes(task)] if task else []
+        advice = [f"{claim} {what}" for claim, what in words.claims(task)] if task else []
         outcome.text = "\n\n".join(part for part in [*advice, message, words.example(check)] if part)
     return case

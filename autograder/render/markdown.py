@@ -67,7 +67,7 @@ def _details(task: TaskResult) -> str:
     """What does not hold, folded away under the task's name."""
     parts = [f"<details><summary>{escaped(task.task)}: {words.STATUS[task.status]}</summary>"]
     parts += [words.FOLLOWED] if task.follow_through else []
-    parts += [f"**{prose(mistake)}** {prose(advice)}" for mistake, advice in words.mistakes(task)]
+    parts += [f"**{prose(claim)}** {prose(advice)}" for claim, advice in words.claims(task)]
     wrong = words.failed(task)
     parts += [_check(check) for check in wrong]
     rest = words.left_over(task, len(wrong))

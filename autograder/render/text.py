@@ -75,8 +75,8 @@ def _explained(result: TaskResult) -> list[str]:
     if words.not_started(result):
         return _wrapped(words.NOT_STARTED, "      ")
     lines = _wrapped(words.FOLLOWED, "      ") if result.follow_through else []
-    for mistake, advice in words.mistakes(result)[:1]:
-        lines += _wrapped(mistake, "      ")[:2] + _wrapped(advice, "      Try: ", "           ")[:3]
+    for claim, advice in words.claims(result)[:1]:
+        lines += _wrapped(claim, "      ")[:3] + _wrapped(advice, "      Try: ", "           ")[:3]
     shown: list[str] = []
     room = TASK_LINES - 3  # the heading, and the sentence on the rest
     for check in words.failed(result):
@@ -86,18 +86,33 @@ def _explained(result: TaskResult) -> list[str]:
         lines += block
         shown.append(check.message)
     rest = words.left_over(result, len(shown)) if result.checks else words.OUR_FAULT
-    return lines + (_wrapped(rest, "      ")[:2] if rest else [])
+    lines += _wrapped(rest, "      ")[:2] if rest else []
+    held, left = words.held(result), TASK_LINES - 1 - len(lines)
+    return lines + (_wrapped(_short(held, left * (WIDTH - 12)), "      ")[:left] if held and left > 0 else [])
 
 
 def _check(check: CheckResult, room: int) -> list[str]:
     lines = _wrapped(one_line(check.name), "    x ", "      ")[:2]
     message = [line for part in words.message(check).split("\n") for line in _wrapped(part, "        ")]
     lines += message[:_MESSAGE_LINES]
-    example = [_short(line.expandtabs(4), WIDTH - 10) for line in words.example(check).split("\n") if line.strip()]
+    example = [part for line in words.example(check).split("\n") if line.strip() for part in _folded(line)]
     left = room - len(lines)
-    if len(example) > left:  # the first lines, a gap, and the last, which says what came of it
-        example = [*example[: left - 2], "...", example[-1]] if left >= _LEAST_EXAMPLE else []
+    if len(example) > left:  # the last lines: the call, and what came of it
+        example = ["...", *example[1 - left :]] if left >= _LEAST_EXAMPLE else []
     return lines + [f"        | {line}" for line in example]
+
+
+def _folded(line: str) -> list[str]:
+    """A line of an example over several, between the numbers of a tensor, so that it can still be pasted."""
+    line, room = line.expandtabs(4), WIDTH - 10
+    parts = [line] if "'" in line or '"' in line else re.split(r"(?<=[\])0-9a-z]), (?=[\[(\-0-9a-z])", line)
+    lines = [""]
+    for number, part in enumerate(parts):
+        piece = part + (", " if number < len(parts) - 1 else "")
+        if number and len(lines[-1]) + len(piece) > room:
+            lines.append("#   " if line.startswith("#") else "    ")
+        lines[-1] += piece
+    return [_short(one.rstrip(), room) for one in lines]
 
 
 def _wrapped(text: str, first: str, then: str | None = None) -> list[str]:

@@ -17,6 +17,8 @@ STATUS: dict[TaskStatus, str] = {
 NO_GRADE = "No score was made up and nothing is lost; your instructor will look at it."
 OUR_FAULT = "This could not be judged. That is not your fault and costs you nothing."
 FOLLOWED = "An earlier task is wrong. This one was graded with that one put right, so the mistake counts once."
+# Said of what was compared, no more: the code may have come to it in another way.
+CLAIM = "Your result equals that of a known mistake:"
 NOT_STARTED = "Nothing to grade here yet: the cell is still the stub, or does not define what it should."
 
 _STUB = re.compile(
@@ -61,6 +63,11 @@ def mistakes(result: TaskResult) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0]]
 
 
+def claims(result: TaskResult) -> list[tuple[str, str]]:
+    """The same, said to the student."""
+    return [(f"{CLAIM} {mistake}", advice) for mistake, advice in mistakes(result)]
+
+
 def first_mistake(report: Report) -> str:
     """The first known mistake of the first task that shows one, or nothing."""
     found = [f"{one_line(task.task, 60)}: {mistake}" for task in report.tasks for mistake, _ in mistakes(task)]
@@ -75,6 +82,12 @@ def message(check: CheckResult) -> str:
 def example(check: CheckResult) -> str:
     """The smallest example that shows it."""
     return "" if check.status == "ungraded" else clean(check.example).strip("\n")
+
+
+def held(result: TaskResult) -> str:
+    """What is right already, where not all is; or nothing."""
+    names = [one_line(check.name) for check in result.checks if check.status == "pass"]
+    return f"Right already: {' '.join(names)}" if names and result.status == "partial" else ""
 
 
 def left_over(result: TaskResult, shown: int) -> str:

@@ -1606,6 +1606,7 @@ def layer_questions(ask):
         ask.new("CausalSelfAttention", 12, 5),
         layer_refusal(ask),
         *training(ask),
+        training_without(layer, x),
         on_meta(ask, x),
     ]
 
@@ -1622,6 +1623,17 @@ def layer_refusal(ask):
     except StudentError as error:
         return "20" in error.text or "3" in error.text
     return None
+
+
+def training_without(layer, x):
+    """Whether training without dropout gives what eval mode gives."""
+    layer.eval()
+    quiet = layer(x)
+    layer.train()
+    loud = layer(x)
+    layer.eval()
+    both = isinstance(quiet, torch.Tensor) and isinstance(loud, torch.Tensor) and quiet.shape == loud.shape
+    return torch.allclose(quiet, loud, equal_nan=True) if both else loud
 
 
 def training(ask):

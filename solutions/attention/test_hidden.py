@@ -738,6 +738,13 @@ def lively_weights(seed, width, *, bias=True):
     return made
 
 
+def own_value(weights, x):
+    """What comes of a word that takes in its own value and nothing else."""
+    width = x.shape[-1]
+    value = x @ weights["c_attn.weight"][2 * width :].T + weights["c_attn.bias"][2 * width :]
+    return value @ weights["c_proj.weight"].T + weights["c_proj.bias"]
+
+
 def build(student, weights, width, heads, **options):
     """The student's layer with these weights, in float64 and eval mode."""
     layer = student.new("CausalSelfAttention", width, heads, **options)
@@ -750,6 +757,61 @@ def build(student, weights, width, heads, **options):
     layer.load_state_dict(weights, strict=False)  # what is there besides costs its own check
     layer.eval()
     return layer
+
+
+@task("causal_self_attention", weight=1, examples=4)
+@given(sizes(**LAYER_BOUNDS), SEEDS)
+def test_layer_one_word(student, size, seed):
+    """A single word takes in just its own value: the last third of c_attn, put through c_proj."""
+    heads, width = size["H"], size["H"] * size["D"]
+    weights = lively_weights(seed, width)
+    x = values(seed, size["B"], 1, width, scale=1.0)
+    close(build(student, weights, width, heads)(x), own_value(weights, x), what="the output for a single word")
+
+
+@task("causal_self_attention", weight=1, examples=4)
+@given(sizes(**LAYER_BOUNDS), SEEDS)
+def test_layer_first_word(student, size, seed):
+    """The first of several words takes in just its own value as well: it may look at no other."""
+    heads, width = size["H"], size["H"] * size["D"]
+    weights = lively_weights(seed, width)
+    x = values(seed, size["B"], size["T"], width, scale=1.0)
+    mine = build(student, weights, width, heads)(x)
+    has_shape(mine, x)
+    close(mine[:, :1], own_value(weights, x[:, :1]), what="the output for the first word")
+
+
+@task("causal_self_attention", weight=1, examples=4)
+@given(sizes(**LAYER_BOUNDS), SEEDS)
+def test_layer_even(student, size, seed):
+    """Where queries and keys are zero, each word takes in the mean of the values of itself and those before it."""
+    heads, width, length = size["H"], size["H"] * size["D"], size["T"]
+    weights = lively_weights(seed, width)
+    weights["c_attn.weight"][: 2 * width] = weights["c_attn.bias"][: 2 * width] = 0
+    x = values(seed, size["B"], length, width, scale=1.0)
+    means = x.cumsum(1) / torch.arange(1, length + 1)[:, None]  # the value is linear, so it may be taken of the mean
+    close(build(student, weights, width, heads)(x), own_value(weights, means), what="the output")
+
+
+@task("causal_self_attention", weight=1, examples=4)
+@given(sizes(**LAYER_BOUNDS), SEEDS)
+def test_layer_heads_apart(student, size, seed):
+    """A head looks by its own channels alone: where only one has queries and keys, the others still take the mean."""
+    heads, width, length = size["H"], size["H"] * size["D"], size["T"]
+    chosen = seed % heads
+    mine = torch.arange(width) // size["D"] == chosen
+    weights = lively_weights(seed, width)
+    weights["c_attn.weight"][: 2 * width][~mine.repeat(2)] = 0
+    weights["c_attn.bias"][: 2 * width][~mine.repeat(2)] = 0
+    weights["c_proj.weight"] = torch.eye(width, dtype=torch.float64)
+    x = values(seed, size["B"], length, width, scale=1.0)
+    given = build(student, weights, width, heads)(x)
+    has_shape(given, x)
+    even = own_value(weights, x.cumsum(1) / torch.arange(1, length + 1)[:, None])
+    others = given[..., ~mine]
+    close(others, even[..., ~mine], what="the output of the heads without queries and keys")
+    moved = (given - even)[:, 1:, mine].abs().amax(-1)
+    require(bool((moved > 1e-9).all()), "The head with queries and keys takes the mean as well.")
 
 
 @task("causal_self_attention", weight=4, examples=8)

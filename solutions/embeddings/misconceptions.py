@@ -546,7 +546,7 @@ def gpt_embedding_questions(ask):
     layer.eval()
     answers = [
         names,
-        *(layer.observe(TOKENS, offset=offset, seed=1).value for offset in (0, 2, 3, 30, -1)),
+        *(layer.observe(TOKENS, offset=offset, seed=1).value for offset in (0, 2, 3, 30, -1, -4)),
         layer.observe(TOKENS, seed=1).value,
         layer.observe(TOKENS[:, :1], offset=4, seed=1).value,
         layer.observe(torch.zeros(1, 6, dtype=torch.int64), seed=1).value,

@@ -95,6 +95,7 @@ def layer_norm_questions(ask):
         norm(x[0, 0]),
         bare.get("bias"),
         layout(bare),
+        bare(x.float()),
     ]
 
 
@@ -612,6 +613,7 @@ def starting_values(ask):
         "transformer.h.1.attn.c_proj.weight",
         "transformer.h.2.mlp.c_proj.weight",
         "transformer.h.0.mlp.c_fc.bias",
+        "transformer.h.0.ln_1.weight",
     )
     return [width_of_start(start.get(name)) for name in names]
 

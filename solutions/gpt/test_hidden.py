@@ -1177,3 +1177,13 @@ def test_load_all_or_nothing(student):
                 torch.equal(weight, before[name]),
                 f"A file with {fault} changed `{name}`: nothing may be copied before all is checked.",
             )
+
+
+@task("load_gpt2", weight=1)
+def test_load_masks_first(student):
+    """The masks may stand anywhere in the file, also before the weights."""
+    stored, wanted = hugging_face(48)
+    masks = {f"transformer.h.{layer}.attn.bias": torch.ones(1, 1, 5, 5) for layer in range(2)}
+    model = fresh(student)
+    student.load_gpt2(model, masks | stored)
+    arrived(model, wanted)
