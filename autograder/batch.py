@@ -34,7 +34,7 @@ def grade(options: Namespace) -> int:
     jobs = [job for path in options.paths for job in find_jobs(path, solutions, assignment=options.assignment)]
     settings = fanout.Settings(
         solutions.resolve(),
-        Options(isolation=options.isolation, device=options.device, seed=options.seed),
+        Options(isolation=options.isolation, device=options.device, seed=options.seed, call_seconds=options.call_seconds),
         (solutions.parent / REPORTS).resolve(),
     )
     done = {}

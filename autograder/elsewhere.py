@@ -90,6 +90,7 @@ class Work:
     notebook: bytes
     isolation: str = "partial"
     seed: int = 0
+    call_seconds: float = 10.0
 
 
 # From here on: inside the other process.
@@ -106,11 +107,12 @@ class _Bench:
     def take(self, work: Work) -> Grader:
         from autograder.grader import Grader, Options  # noqa: PLC0415 - imports torch: here and not in our caller
 
-        made_of = (work.solutions, work.reports, work.isolation, work.seed)
+        options = Options(work.isolation, seed=work.seed, call_seconds=work.call_seconds)
+        made_of = (work.solutions, work.reports, options)
         digest = _digest(work.solutions / work.assignment)
         if self.grader is None or self.made_of != made_of or self.known.get(work.assignment, digest) != digest:
             self.close()
-            self.grader = Grader(work.solutions, Options(work.isolation, seed=work.seed), reports=work.reports)
+            self.grader = Grader(work.solutions, options, reports=work.reports)
             self.made_of = made_of
         self.known[work.assignment] = digest
         return self.grader

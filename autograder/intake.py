@@ -35,6 +35,7 @@ class Grading(LoggingConfigurable):
     reports = Unicode("", help="Where reports are kept; build/reports beside solutions/ if empty.").tag(config=True)
     isolation = Enum(LEVELS, "partial", help="The least isolation of student code that is accepted.").tag(config=True)
     seed = Integer(0, help="What the hidden tests' inputs are drawn from.").tag(config=True)
+    call_seconds = Float(10.0, help="The longest that one call of a student's code may take.").tag(config=True)
     seconds = Float(1800.0, help="After so long, grading one notebook is given up: ungraded.").tag(config=True)
 
     def course(self) -> CourseDirectory:
