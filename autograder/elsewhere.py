@@ -7,10 +7,11 @@ the sandbox which that process keeps.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from multiprocessing import get_context
 from multiprocessing.util import Finalize
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from autograder import parent
 from autograder.assignment import FILES, Assignment
 from autograder.errors import AutograderError, GraderError
 from autograder.report import Report
@@ -49,7 +52,8 @@ class Elsewhere:
                 self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
             pool = self.pool
             try:
-                future: Future[T] = pool.submit(function, *args, **kwargs)
+                with _without_main():
+                    future: Future[T] = pool.submit(function, *args, **kwargs)
                 return future.result(timeout=seconds)
             except BrokenProcessPool as error:
                 self._end()
@@ -77,6 +81,17 @@ class Elsewhere:
             for process in list((pool._processes or {}).values()):  # noqa: SLF001 - public only from Python 3.14 on
                 process.kill()
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Within, a process that is started does not import our main program, nbgrader with all it needs: for a second."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,7 @@ def _begin() -> None:
     """Before torch is imported: one thread, as a fork after two can hang. At the end: no sandbox is left."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    parent.end_with_process()
     sys.dont_write_bytecode = True  # what is compiled beside a hidden test may be older than it
     Finalize(None, bench.close, exitpriority=10)
 

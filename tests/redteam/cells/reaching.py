@@ -67,7 +67,8 @@ attempt(user=lambda: call(272, 0x10000000), mount=lambda: call(272, 0x20000), pi
 
 # %% mounts | 5, 27 | Mounting, unmounting what hides, another root.
 here = os.getcwd().encode()
-permitted(mount=lambda: call(165, b"none", here, b"no such file system", 0, None), umount=lambda: call(166, here, 8), chroot=lambda: os.chroot("no such folder"), pivot=lambda: call(155, b".", b"."), fsopen=lambda: call(430, b"no such file system", 0), tree=lambda: call(428, -100, b"no such folder", 1))
+attempt(chroot=lambda: os.chroot("."))
+permitted(mount=lambda: call(165, b"none", here, b"no such file system", 0, None), umount=lambda: call(166, here, 8), pivot=lambda: call(155, b".", b"."), fsopen=lambda: call(430, b"no such file system", 0), tree=lambda: call(428, -100, b"no such folder", 1))
 
 # %% kernel_corners | 27 | bpf, perf, userfaultfd, personality, modules, clocks.
 attempt(bpf=lambda: call(321, 0, ctypes.create_string_buffer(128), 128), perf=lambda: call(298, ctypes.create_string_buffer(128), 0, -1, -1, 0), uffd=lambda: call(323, 1), personality=lambda: call(135, 0x0040000), hostname=lambda: socket.sethostname(socket.gethostname()))
