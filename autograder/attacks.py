@@ -1,9 +1,9 @@
 """The red team's table, tests/redteam/ of the repository, made into notebooks that a hostile student would hand in.
 
-`cells/*.py` holds hostile cells in the percent format; a heading is `# %% name | rows | hope | partial`: the rows of the
-table of attacks, what the student hopes for, and whether a fallback level lets it happen. `files.py` holds functions
-that tamper with the file itself. In each notebook one task is attacked and the others are answered rightly, so what the
-honest part earns is known beforehand.
+`cells/*.py` holds hostile cells in the percent format; a heading is `# %% name | rows | hope | partial`: the rows of
+the table of attacks, what the student hopes for, and whether a fallback level lets it happen. `files.py` holds
+functions that tamper with the file itself. In each notebook one task is attacked and the others are answered rightly,
+so what the honest part earns is known beforehand.
 """
 
 from __future__ import annotations

@@ -52,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     grade.add_argument("--isolation", choices=LEVELS, default="partial", help="the least isolation accepted")
     grade.add_argument("--seed", type=int, default=0, metavar="N")
-    grade.add_argument(
-        "--call-seconds", type=float, default=10.0, metavar="S", help="the longest that one call of a student's code may take"
-    )
+    grade.add_argument("--call-seconds", type=float, default=10.0, metavar="S", help="for one call of a student's code")
     grade.set_defaults(run=_grade)
 
     release = commands.add_parser("release", help="make assignments/ from solutions/")
@@ -134,9 +132,9 @@ def _strength(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     del options
-    from autograder import batch
+    from autograder import doctor
 
-    return batch.doctor()
+    return doctor.main()
 
 
 def _redteam(options: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""`autograder redteam`: a class of hostile submissions among honest ones, graded as any class is, and what came of it.
+"""`autograder redteam`: hostile submissions among honest ones, graded as any class is, and what came of it.
 
-The grader is the command `autograder grade` in a process of its own; this one only watches. Nothing may be gained, read,
-reached or left, nobody may be kept from a report, and no neighbour's report may differ from the one it gets without the
-attacks.
+The grader is the command `autograder grade` in a process of its own; this one only watches. Nothing may be gained,
+read, reached or left, nobody may be kept from a report, and no neighbour's report may differ from the one it gets
+without the attacks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -131,8 +132,8 @@ def run(
 def _grade(stage: Stage, isolation: str, hand_in: Callable[[int], None], *, progress: bool = False) -> _Graded:
     """One run of `autograder grade` over all that was handed in. `hand_in` is told the process beforehand."""
     words = [
-        sys.executable, "-P", "-c", _STUB, "grade", "submitted", "--assignment", stage.original.name, "--format", "json",
-        "--call-seconds", str(SECONDS), "--isolation", isolation,
+        sys.executable, "-P", "-c", _STUB, "grade", "submitted", "--assignment", stage.original.name,
+        "--format", "json", "--call-seconds", str(SECONDS), "--isolation", isolation,
     ]  # fmt: skip
     errors = stage.root.with_suffix(".log")
     known = _processes()
@@ -197,9 +198,8 @@ def _in_the_output(graded: _Graded) -> list[str]:
         "gradescope": "\n".join(gradescope.render([report]) for report in reports),
     }
     found = [f"{word} in {where}" for where, words in shown.items() for word in sorted(set(CANARY.findall(words)))]
-    for where in ("text", "markdown", "junit"):
-        if "\x1b" in shown[where] or "\x07" in shown[where]:
-            found.append(f"control characters in {where}")
+    acting = [where for where in ("text", "markdown", "junit") if re.search(r"[\x00-\x08\x0e-\x1f]", shown[where])]
+    found += [f"control characters in {where}" for where in acting]
     found += [f"a workflow command in {where}" for where in ("text", "markdown") if "\n::" in f"\n{shown[where]}"]
     return found
 
@@ -254,9 +254,9 @@ def rendered(result: Result) -> str:
         count = Counter(kind for one in mine for kind in {kind for kind, _ in one.faults})
         lines.append(f"{theme:<12}{len(mine):>12}" + "".join(f"{count[fault]:>10}" for fault in FAULTS))
     known = [f"{one.attack.name}: {what}" for one in result.outcomes for what in one.known]
+    among = f"{len(result.outcomes)} hostile submissions among {result.neighbours} honest ones"
     return "\n".join([
-        f"Isolation `{result.level}`, as {result.user}: {len(result.outcomes)} hostile submissions among "
-        f"{result.neighbours} honest ones, in {result.seconds:.0f} s.",
+        f"Isolation `{result.level}`, as {result.user}: {among}, in {result.seconds:.0f} s.",
         "",
         *lines,
         "",

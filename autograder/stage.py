@@ -99,7 +99,7 @@ class Stage:
         return mine
 
     def snapshot(self) -> Snapshot:
-        """Every file below the stage, the engine and the data; and what is named as the attacks name what they leave."""
+        """Every file below the stage, the engine and the data; elsewhere what is named as the attacks name it."""
         found: Snapshot = {}
         for root in (self.root, Path(__file__).parent, data.data_folder()):
             for folder, _, files in os.walk(root):
@@ -124,7 +124,8 @@ class Stage:
         ours = re.compile(rf"{re.escape(str(self.reports))}(/{self.original.name}-[0-9a-f]{{32}}\.json)?")
         changed = [path for path in before.keys() | after.keys() if before.get(path, None) != after.get(path, None)]
         found = [f"{path} is {_how(path, before, after)}" for path in sorted(changed) if not ours.fullmatch(path)]
-        return found + [f"somebody reached {one.getsockname()!r}" for one in select.select(self.listeners, [], [], 0)[0]]
+        reached, _, _ = select.select(self.listeners, [], [], 0)
+        return found + [f"somebody reached {listener.getsockname()!r}" for listener in reached]
 
 
 def _how(path: str, before: Snapshot, after: Snapshot) -> str:

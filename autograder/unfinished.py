@@ -1,4 +1,4 @@
-"""What a killed `nbgrader autograde` has left: a folder without its grades, which nbgrader takes for finished and skips."""
+"""What a killed `nbgrader autograde` has left: a folder that nbgrader takes for finished, and would skip."""
 
 from __future__ import annotations
 
