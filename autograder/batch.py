@@ -1,9 +1,8 @@
-"""`autograder grade` and `autograder doctor`: from arguments to what is printed."""
+"""`autograder grade`: from arguments to what is printed."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from autograder import fanout
 from autograder.assignment import find_solutions, read_assignment
 from autograder.collect import Job, find_jobs
-from autograder.errors import AutograderError, SandboxUnavailable
+from autograder.errors import AutograderError
 from autograder.grader import Options, start_zygote
 from autograder.render import gradescope, junit, markdown, text
 from autograder.report import Report
@@ -34,7 +33,7 @@ def grade(options: Namespace) -> int:
     jobs = [job for path in options.paths for job in find_jobs(path, solutions, assignment=options.assignment)]
     settings = fanout.Settings(
         solutions.resolve(),
-        Options(isolation=options.isolation, device=options.device, seed=options.seed),
+        Options(options.isolation, options.device, options.seed, options.call_seconds),
         (solutions.parent / REPORTS).resolve(),
     )
     done = {}
@@ -96,28 +95,9 @@ def write(output: str, path: Path | None) -> None:
     path.write_text(output, encoding="utf-8")
 
 
-def doctor() -> int:
-    """Say what this machine offers for confining student code, and which level that makes."""
-    try:
-        with start_zygote("none") as zygote:
-            print(f"Isolation: {zygote.level}")
-            print(json.dumps(dict(zygote.layers), indent=2, default=str))
-            level = zygote.level
-    except SandboxUnavailable as error:
-        print(f"Isolation: none\n{error}")
-        return 1
-    if level == "full":
-        return 0
-    try:
-        start_zygote("full").close()
-    except SandboxUnavailable as error:
-        print(f"To reach `full`: {error}")
-    return int(level == "none")
-
-
 def today() -> str:
     """The date for a page's head."""
     return datetime.datetime.now(tz=datetime.UTC).date().isoformat()
 
 
-__all__ = ["AutograderError", "doctor", "grade", "progress", "rendered", "today", "write"]
+__all__ = ["AutograderError", "grade", "progress", "rendered", "today", "write"]

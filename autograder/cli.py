@@ -1,4 +1,4 @@
-"""The command line: release · grade · strength · mutants · stability · doctor · demo.
+"""The command line: release · grade · strength · mutants · stability · doctor · redteam · demo.
 
 The one place that prints and that decides an exit status: 0 done (whatever the score), 1 something stayed ungraded or a
 check failed, 2 bad arguments or an unreadable course.
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     grade.add_argument("--output", type=Path, metavar="FILE", help="write there instead of to the terminal")
     grade.add_argument("--isolation", choices=LEVELS, default="partial", help="the least isolation accepted")
     grade.add_argument("--seed", type=int, default=0, metavar="N")
+    grade.add_argument("--call-seconds", type=float, default=10.0, metavar="S", help="for one call of a student's code")
     grade.set_defaults(run=_grade)
 
     release = commands.add_parser("release", help="make assignments/ from solutions/")
@@ -74,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="what this machine offers for confining student code")
     doctor.set_defaults(run=_doctor)
+
+    redteam = commands.add_parser("redteam", help="attack the confinement with a class of hostile submissions")
+    redteam.add_argument("assignment", nargs="?", help="attack the grading of this one; left out: a tiny one, quickly")
+    redteam.add_argument("--isolation", choices=LEVELS, default="partial", help="the least isolation accepted")
+    redteam.add_argument("--only", nargs="+", default=[], metavar="NAME", help="only these attacks")
+    redteam.set_defaults(run=_redteam)
 
     demo = commands.add_parser("demo", help="grade a made-up class through nbgrader, in build/demo/")
     demo.set_defaults(run=_demo)
@@ -141,9 +148,21 @@ def _stability(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     del options
-    from autograder import batch
+    from autograder import doctor
 
-    return batch.doctor()
+    return doctor.main()
+
+
+def _redteam(options: argparse.Namespace) -> int:
+    from autograder import redteam
+    from autograder.assignment import find_solutions
+
+    solutions = find_solutions(Path.cwd())
+    result = redteam.run(
+        solutions, options.assignment, isolation=options.isolation, only=options.only, progress=sys.stderr.isatty()
+    )
+    print(redteam.rendered(result))
+    return int(bool(result.faults))
 
 
 def _demo(options: argparse.Namespace) -> int:

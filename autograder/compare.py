@@ -242,7 +242,7 @@ def short(value: object, limit: int = 120) -> str:
             return f"a tensor of shape {tuple(value.shape)}"
         text = " ".join(repr(value.tolist()).split())
     else:
-        text = repr(value)
+        text = repr(value[:limit] if isinstance(value, list | tuple) else value)  # no more of it would be seen
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -7,10 +7,11 @@ the sandbox which that process keeps.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -18,8 +19,10 @@ from multiprocessing import get_context
 from multiprocessing.util import Finalize
 from pathlib import Path
 from threading import Lock
+from types import ModuleType
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from autograder import parent
 from autograder.assignment import FILES, Assignment
 from autograder.errors import AutograderError, GraderError
 from autograder.report import Report
@@ -49,7 +52,8 @@ class Elsewhere:
                 self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin)
             pool = self.pool
             try:
-                future: Future[T] = pool.submit(function, *args, **kwargs)
+                with _without_main():
+                    future: Future[T] = pool.submit(function, *args, **kwargs)
                 return future.result(timeout=seconds)
             except BrokenProcessPool as error:
                 self._end()
@@ -79,6 +83,17 @@ class Elsewhere:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Within, a process that is started does not import our main program, nbgrader with all it needs: for a second."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 @dataclass(frozen=True)
 class Work:
     """One submission to grade: the file as it was handed in, and the course."""
@@ -90,6 +105,7 @@ class Work:
     notebook: bytes
     isolation: str = "partial"
     seed: int = 0
+    call_seconds: float = 10.0
 
 
 # From here on: inside the other process.
@@ -106,11 +122,12 @@ class _Bench:
     def take(self, work: Work) -> Grader:
         from autograder.grader import Grader, Options  # noqa: PLC0415 - imports torch: here and not in our caller
 
-        made_of = (work.solutions, work.reports, work.isolation, work.seed)
+        options = Options(work.isolation, seed=work.seed, call_seconds=work.call_seconds)
+        made_of = (work.solutions, work.reports, options)
         digest = _digest(work.solutions / work.assignment)
         if self.grader is None or self.made_of != made_of or self.known.get(work.assignment, digest) != digest:
             self.close()
-            self.grader = Grader(work.solutions, Options(work.isolation, seed=work.seed), reports=work.reports)
+            self.grader = Grader(work.solutions, options, reports=work.reports)
             self.made_of = made_of
         self.known[work.assignment] = digest
         return self.grader
@@ -134,6 +151,7 @@ def _begin() -> None:
     """Before torch is imported: one thread, as a fork after two can hang. At the end: no sandbox is left."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    parent.end_with_process()
     sys.dont_write_bytecode = True  # what is compiled beside a hidden test may be older than it
     Finalize(None, bench.close, exitpriority=10)
 

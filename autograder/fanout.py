@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import multiprocessing
 import os
-import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,9 +35,9 @@ from autograder.collect import Job
 from autograder.errors import AutograderError, NotebookUnreadable
 from autograder.grade import ungraded
 from autograder.grader import Grader, Options
+from autograder.parent import end_with_thread
 from autograder.report import Report
 
-_PR_SET_PDEATHSIG = 1
 _ONE_AT_A_TIME = threading.Lock()  # within a process: a grader has one worker, and Dask starts several threads
 
 
@@ -185,7 +182,7 @@ def local(processes: int) -> Executor:
     Call it from a thread that lives as long as they shall: on Linux a child is told of the end of its parent's thread.
     """
     spawn = multiprocessing.get_context("spawn")  # a fork after torch has started threads can hang
-    return ProcessPoolExecutor(processes, mp_context=spawn, initializer=_begin, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(processes, mp_context=spawn, initializer=end_with_thread, initargs=(os.getpid(),))
 
 
 def cluster(address: str) -> Executor:
@@ -223,13 +220,3 @@ class _Cluster(Executor):
         del cancel_futures  # Dask's takes none; what has not begun is cancelled by then
         self.executor.shutdown(wait=wait)
         self.close()
-
-
-def _begin(parent: int) -> None:
-    """In a fresh process: end when the parent ends, and end quietly when told to."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # it ended before we asked to be told
-            os._exit(1)

@@ -22,8 +22,8 @@ from autograder.report import Certificate, CheckResult, Report, TaskResult, Task
 from autograder.shortcuts import Shortcut, find_shortcuts
 from autograder.student import CALL_SECONDS, Student
 
-CELL_SECONDS = 20.0
-NOTEBOOK_SECONDS = 60.0
+# In times of what one call may take: one cell, and all of them together.
+CELL, NOTEBOOK = 2, 6
 # A notebook that costs so many workers by its cells alone is not given another.
 MAX_LOST = 3
 
@@ -33,6 +33,7 @@ class Notebook:
     """Runs a submission's cells in a worker, again after each loss, and remembers what happened to each."""
 
     submission: Submission
+    call_seconds: float = CALL_SECONDS
     errors: dict[str, str] = field(default_factory=dict)
     deadly: dict[int, str] = field(default_factory=dict)
 
@@ -45,11 +46,12 @@ class Notebook:
         link.reset()
 
     def _run(self, link: Link) -> bool:
-        left = NOTEBOOK_SECONDS
+        most = NOTEBOOK * self.call_seconds
+        left = most
         for number, (name, source) in enumerate(self.submission.cells):
             if number in self.deadly or left <= 0:
                 continue
-            limit = min(CELL_SECONDS, left)
+            limit = min(CELL * self.call_seconds, left)
             began = time.monotonic()
             try:
                 reply = link.ask({"id": 0, "verb": "cells", "cells": [[name, source, limit]]}, limit)
@@ -60,7 +62,7 @@ class Notebook:
             left -= time.monotonic() - began
             self._note(number, name, reply)
         if left <= 0:
-            said = f"its cells together took more than {NOTEBOOK_SECONDS:g} s; the rest did not run"
+            said = f"its cells together took more than {most:g} s; the rest did not run"
             self.errors["the notebook"] = said
         return True
 
@@ -136,7 +138,7 @@ def grade(
         CourseBroken: the assignment does not hold together.
     """
     began = time.monotonic()
-    book = Notebook(submission)
+    book = Notebook(submission, call_seconds)
     not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
     shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
     bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink, stop_at)
@@ -191,7 +193,7 @@ def _followed(
     for result in results:
         if planned is None or not parts.get(result.task):
             continue
-        again = Notebook(planned.mended(parts[result.task], book.deadly))
+        again = Notebook(planned.mended(parts[result.task], book.deadly), bench.call_seconds)
         client, verdicts = bench.judge(again, frozenset({result.task}))
         second = _task(Task(result.task, result.points), verdicts, again, None)
         with_parts = f"with a working {' and '.join(f'`{name}`' for name in sorted(parts[result.task]))}"

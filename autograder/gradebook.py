@@ -89,6 +89,7 @@ class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
                 reports=Path(self.reports).resolve() if self.reports else solutions.parent / "build" / "reports",
                 assignment=facts["assignment"], student=facts["student"],
                 notebook=read_submitted(self.submitted(resources)), isolation=self.isolation, seed=self.seed,
+                call_seconds=self.call_seconds,
             )  # fmt: skip
             read_ipynb(work.notebook)
             return there.elsewhere.run(self.seconds, there.grade, work), feedback.NOT_YOURS

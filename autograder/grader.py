@@ -27,7 +27,7 @@ from autograder.grade import certificate, grade, ungraded
 from autograder.notebook import read_ipynb
 from autograder.notebook_link import Confined
 from autograder.report import Report, from_json
-from autograder.student import Student
+from autograder.student import CALL_SECONDS, Student
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Options:
     isolation: str = "partial"  # the least level accepted
     device: str = "cpu"
     seed: int = 0
+    call_seconds: float = CALL_SECONDS
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Grader:
             report = grade(
                 work, course.assignment, Confined(zygote.fork), doctor=course.doctor, reference=course.reference,
                 student=student, seed=self.options.seed, device=self.options.device, isolation=zygote.level,
+                call_seconds=self.options.call_seconds,
             )  # fmt: skip
         except SandboxUnavailable as error:
             self.close()  # a new one for the next; this student is told that it was not their fault
@@ -124,7 +126,7 @@ class Grader:
         if self.reports is None:
             return None
         facts = certificate(digest, assignment, seed=self.options.seed, device=self.options.device, isolation="")
-        name = hashlib.sha256(repr((facts, engine_digest())).encode()).hexdigest()
+        name = hashlib.sha256(repr((facts, self.options.call_seconds, engine_digest())).encode()).hexdigest()
         return self.reports / f"{assignment.name}-{name[:32]}.json"
 
     def _cached(self, digest: str, assignment: Assignment) -> Report | None:

@@ -18,7 +18,7 @@ from nbgrader.preprocessors import SaveCells  # type: ignore[import-untyped]
 from traitlets import Enum, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
-from autograder import nodes
+from autograder import nodes, unfinished
 from autograder.assignment import Assignment, find_solutions, read_assignment
 from autograder.transplant import transplant
 
@@ -35,6 +35,7 @@ class Grading(LoggingConfigurable):
     reports = Unicode("", help="Where reports are kept; build/reports beside solutions/ if empty.").tag(config=True)
     isolation = Enum(LEVELS, "partial", help="The least isolation of student code that is accepted.").tag(config=True)
     seed = Integer(0, help="What the hidden tests' inputs are drawn from.").tag(config=True)
+    call_seconds = Float(10.0, help="The longest that one call of a student's code may take.").tag(config=True)
     seconds = Float(1800.0, help="After so long, grading one notebook is given up: ungraded.").tag(config=True)
 
     def course(self) -> CourseDirectory:
@@ -81,6 +82,7 @@ class Intake(Grading, NotebookExporter):
         if hasattr(converter, "assignments"):
             _leave_out_odd_names(converter)
             register(self)
+            self._begin_again(converter)
 
     def from_filename(self, filename: str, resources: Any = None, **kw: Any) -> tuple[Any, Resources]:
         """The notebook we wrote ourselves; for any other file an empty one, which `Transplant` fills."""
@@ -90,6 +92,20 @@ class Intake(Grading, NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         empty: tuple[Any, Resources] = self.from_notebook_node(nodes.notebook([]), resources, **kw)  # type: ignore[no-untyped-call]
         return empty
+
+
+    def _begin_again(self, converter: Any) -> None:
+        """Let nbgrader grade what a run that was killed had only begun."""
+        course = self.course()
+        pattern = converter._format_source("(?P<assignment_id>.*)", "(?P<student_id>.*)", escape=True)  # noqa: SLF001
+        for folder in converter.assignments:
+            match = re.match(pattern, folder)
+            if match is None:
+                continue
+            name = match["assignment_id"]
+            place = Path(course.format_path(course.autograded_directory, match["student_id"], name))
+            if unfinished.remove(place, name):
+                self.log.warning("%s was left unfinished; it is graded again.", place)
 
 
 def _leave_out_odd_names(converter: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 NEW_MOUNT, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SETUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
 _MOUNT_PRIVATE = 0x4000 | 1 << 18  # MS_REC | MS_PRIVATE
-_SET_PDEATHSIG, _SET_DUMPABLE, _SET_NO_NEW_PRIVS = 1, 4, 38
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS = 1, 4, 36, 38
 _SIGKILL = 9
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -58,6 +58,11 @@ def die_with_parent() -> None:
 def set_dumpable(*, dumpable: bool) -> None:
     """Whether /proc/self belongs to this process (needed to write a user map) and others may trace it."""
     _prctl("PR_SET_DUMPABLE", _SET_DUMPABLE, int(dumpable))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever loses its own below this process, so that nothing can slip away unseen."""
+    _prctl("PR_SET_CHILD_SUBREAPER", _SET_CHILD_SUBREAPER, 1)
 
 
 def no_new_privileges() -> None:

@@ -80,6 +80,8 @@ class Worker:
             return self._finish(f"exit {os.WEXITSTATUS(status)}")
         number = os.WTERMSIG(status)
         name = _NAMES.get(number, "a real-time signal")
+        if report["excess"] and name == "SIGKILL":
+            return self._finish(report["excess"])
         if self._killed and name == "SIGKILL":
             return self._finish("killed")
         limits = self._link.plan.limits

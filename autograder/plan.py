@@ -14,7 +14,7 @@ LEVELS = ("none", "partial", "full")  # ordered
 
 @dataclass(frozen=True)
 class Limits:
-    """What one worker may use up. `output_bytes` bounds what the worker keeps of `print`; the rest the kernel holds."""
+    """What one worker may use up. What it prints leads nowhere, so there is nothing of that to bound."""
 
     memory_bytes: int = 4 * 2**30
     scratch_bytes: int = 64 * 2**20
@@ -23,7 +23,6 @@ class Limits:
     open_files: int = 128
     file_bytes: int = 64 * 2**20
     threads: int = 64
-    output_bytes: int = 2**20
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Switches:
     landlock: bool = True
     seccomp: bool = True
     own_user: bool = True
+    addresses: bool = True  # the limit on address space
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import resource
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from autograder import kernel, landlock, seccomp
 from autograder.plan import Limits, Plan
 
+T = TypeVar("T")
 Layers = dict[str, object]
 _NAMESPACES = kernel.NEW_MOUNT | kernel.NEW_IPC | kernel.NEW_NET
 _STACK_BYTES = 16 * 2**20
@@ -25,31 +28,57 @@ class Start:
     """What the zygote found out before the fork, so that no worker spends time on it."""
 
     own_processes: bool  # workers are born in a process namespace of their own
+    no_own_processes: str  # why not, if not
     user: int | None  # whom they are to become
     tasks: int  # threads that the present user runs besides
     held: int  # bytes of address space in use: libraries, mostly, and on CUDA builds many gigabytes of them
 
     @classmethod
-    def here(cls, *, own_processes: bool, user: int | None) -> Start:
+    def here(cls, *, no_own_processes: str, user: int | None) -> Start:
         """Measured in the zygote, once everything is imported."""
         held = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-        return cls(own_processes, user, _tasks_of(os.getuid()), held)
+        return cls(not no_own_processes, no_own_processes, user, _tasks_of(os.getuid()), held)
+
+
+@dataclass
+class _Attempts:
+    """Walls that are tried one after the other, and why those that do not stand were refused."""
+
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, name: str, attempt: Callable[[], T], otherwise: T, *, wanted: bool = True) -> T:
+        """What the attempt gives, or `otherwise`."""
+        if not wanted:
+            self.refused[name] = "left out"
+            return otherwise
+        try:
+            return attempt()
+        except OSError as error:
+            self.refused[name] = error.strerror or str(error)
+            return otherwise
 
 
 def confine(plan: Plan, start: Start) -> Layers:
-    """Put up every wall of the plan that this machine offers; gives which ones stand.
+    """Put up every wall of the plan that this machine offers; gives which ones stand, and why others do not.
 
     Raises:
         OSError: a limit that no machine may lack could not be set.
     """
-    namespaces = _namespaces(own_user=start.user is None) if plan.switches.namespaces else []
-    scratch = _scratch(plan, start.user) if "mount" in namespaces else "shared"
+    tried, switches = _Attempts(), plan.switches
+    own_user = start.user is None
+    namespaces = tried("namespaces", lambda: _namespaces(own_user=own_user), list[str](), wanted=switches.namespaces)
+    scratch = "shared"
+    if "mount" in namespaces:
+        scratch = tried("scratch", lambda: _scratch(plan, start.user), scratch)
     shared = not ("user" in namespaces or start.user is not None)
     threads = plan.limits.threads + (start.tasks + _MORE_TASKS if shared else 0)
-    _limit(plan.limits, start.held + plan.limits.memory_bytes, threads)
+    addresses = start.held + plan.limits.memory_bytes if switches.addresses else resource.RLIM_INFINITY
+    _limit(plan.limits, addresses, threads)
     if start.own_processes:
         namespaces.append("pid")
-    changed = _become(start.user)
+    else:
+        tried.refused["pid"] = start.no_own_processes
+    changed = tried("own_user", lambda: _become(start.user), otherwise=False)  # a container may know only some users
     os.chdir(plan.scratch)
     kernel.drop_capabilities()
     kernel.no_new_privileges()
@@ -59,20 +88,18 @@ def confine(plan: Plan, start: Start) -> Layers:
         "namespaces": sorted(namespaces),
         "scratch": scratch,
         "own_user": changed,
-        "landlock": _landlock(plan),
-        "seccomp": _seccomp(plan),
+        "landlock": tried("landlock", lambda: _landlock(plan), 0, wanted=switches.landlock),
+        "seccomp": tried("seccomp", lambda: _seccomp(plan), otherwise=False, wanted=switches.seccomp),
+        "refused": tried.refused,
     }
 
 
 def _namespaces(*, own_user: bool) -> list[str]:
     """Own mounts, message queues and network; with an own user namespace too unless another user will be taken on."""
     uid, gid = os.getuid(), os.getgid()
-    try:
-        kernel.unshare(_NAMESPACES | (kernel.NEW_USER if own_user else 0))
-        if own_user:
-            kernel.keep_identity(uid, gid)
-    except OSError:
-        return []
+    kernel.unshare(_NAMESPACES | (kernel.NEW_USER if own_user else 0))
+    if own_user:
+        kernel.keep_identity(uid, gid)
     return ["ipc", "mount", "net"] + (["user"] if own_user else [])
 
 
@@ -81,12 +108,9 @@ def _scratch(plan: Plan, user: int | None) -> str:
     owner = "" if user is None else f",uid={user},gid={user}"
     options = f"size={plan.limits.scratch_bytes},nr_inodes={plan.limits.scratch_inodes},mode=0700{owner}"
     harmless = kernel.NO_SETUID | kernel.NO_DEVICES | kernel.NO_EXEC
-    try:
-        kernel.private_mounts()
-        kernel.mount_memory(plan.scratch, harmless, options)
-        kernel.mount_memory("/proc", harmless | kernel.READ_ONLY, "size=4096,nr_inodes=2")
-    except OSError:
-        return "shared"
+    kernel.private_mounts()
+    kernel.mount_memory(plan.scratch, harmless, options)
+    kernel.mount_memory("/proc", harmless | kernel.READ_ONLY, "size=4096,nr_inodes=2")
     return "own"
 
 
@@ -94,12 +118,9 @@ def _become(user: int | None) -> bool:
     """Turn into a user whom no file and no other process belongs to."""
     if user is None:
         return False
-    try:
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
-    except OSError:  # a container may know only some users
-        return False
+    os.setgroups([])
+    os.setresgid(user, user, user)
+    os.setresuid(user, user, user)
     return True
 
 
@@ -118,7 +139,7 @@ def _limit(limits: Limits, address_space: int, threads: int) -> None:
     }
     for what, value in values.items():
         _, hard = resource.getrlimit(what)
-        least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        least = min((limit for limit in (value, hard) if limit != resource.RLIM_INFINITY), default=hard)
         resource.setrlimit(what, (least, least))
 
 
@@ -135,19 +156,9 @@ def _tasks_of(user: int) -> int:
 
 
 def _landlock(plan: Plan) -> int:
-    if not plan.switches.landlock:
-        return 0
-    try:
-        return landlock.restrict(plan.readable, plan.scratch)
-    except OSError:
-        return 0
+    return landlock.restrict(plan.readable, plan.scratch)
 
 
 def _seccomp(plan: Plan) -> bool:
-    if not plan.switches.seccomp:
-        return False
-    try:
-        seccomp.install(host_files=not plan.enclosed)
-    except OSError:
-        return False
+    seccomp.install(host_files=not plan.enclosed)
     return True

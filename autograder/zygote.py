@@ -24,6 +24,7 @@ from pathlib import Path
 from autograder import kernel, seccomp, walls
 from autograder.folders import wipe
 from autograder.plan import Plan
+from autograder.tree import Tree
 
 Serve = Callable[[socket.socket], None]
 MESSAGE_BYTES = 65536
@@ -31,14 +32,21 @@ _STARTED_WRONG, _RAISED = 70, 1
 # Imported beside torch where they are installed: what notebooks import, so that no worker pays for it.
 _COMPANIONS = ("numpy", "dataclasses", "re", "math", "json", "regex", "tiktoken", "tqdm.auto")
 _FIRST_OWN_USER = 200_000
+_LOOK_MS = 100  # how often a worker's memory is looked at from outside
 
 
 class Zygote:
     """The loop: one request, one worker, one report of its end."""
 
-    def __init__(self, control: socket.socket, plan: Plan, namespace: int | None, user: int | None) -> None:
-        """`namespace` is the own pid namespace, open, if workers are to get one each; `user` whom they become."""
+    def __init__(
+        self, control: socket.socket, plan: Plan, namespace: int | None, user: int | None, refused: str = ""
+    ) -> None:
+        """`namespace` is the own pid namespace, open, if workers are to get one each; `user` whom they become.
+
+        refused: why there is no such namespace.
+        """
         self.control, self.plan, self.namespace, self.user = control, plan, namespace, user
+        self.refused = refused
         self.entries: dict[str, Serve] = {}
         self.scratch = Path(plan.scratch)
         if user is not None:
@@ -61,7 +69,7 @@ class Zygote:
 
     def run(self) -> None:
         """Answer until the grader hangs up."""
-        start = walls.Start.here(own_processes=self.namespace is not None, user=self.user)
+        start = walls.Start.here(no_own_processes=self.refused, user=self.user)
         self.control.send(json.dumps({"ready": sys.version.split()[0]}).encode())
         while True:
             raw, handed, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
@@ -115,18 +123,22 @@ class Zygote:
         waiting = select.poll()
         waiting.register(watch, select.POLLIN)
         waiting.register(self.control, select.POLLIN)
-        gone = False
+        tree = Tree(watch, self.plan.limits)
+        gone = excess = ""
         while not gone:
-            ready = dict(waiting.poll())
-            gone = watch in ready
-            if not gone:  # nothing is asked for while a worker lives: this is the grader's hanging up
+            ready = dict(waiting.poll(_LOOK_MS))
+            gone = "gone" if watch in ready else ""
+            if self.control.fileno() in ready and not gone:
+                # Nothing is asked for while a worker lives: this is the grader's hanging up.
                 signal.pidfd_send_signal(watch, signal.SIGKILL)
                 waiting.unregister(self.control)
+            if not (ready or excess) and (excess := tree.excess()):
+                signal.pidfd_send_signal(watch, signal.SIGKILL)
         os.close(watch)
         _, status, usage = os.wait4(pid, 0)
         # What was there at its birth is shared with this process, and no worker's doing.
         added = usage.ru_maxrss - resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        used = {"ended": status, "cpu": usage.ru_utime + usage.ru_stime, "added": added * 1024}
+        used = {"ended": status, "cpu": usage.ru_utime + usage.ru_stime, "added": added * 1024, "excess": excess}
         with contextlib.suppress(BrokenPipeError):
             self.control.send(json.dumps(used).encode())
         wipe(self.scratch)  # nothing to do where the worker had mounted its own over it
@@ -170,8 +182,11 @@ def preload(names: tuple[str, ...]) -> None:
         numpy.random.seed(0)
 
 
-def _own_process_namespace() -> int | None:
-    """Move into a pid namespace of one's own, as its first process, so that workers can get theirs; None if refused."""
+def _own_process_namespace() -> tuple[int | None, str]:
+    """Move into a pid namespace of one's own, as its first process, so that workers can get theirs.
+
+    Gives the namespace, or None and why it was refused.
+    """
     try:
         try:
             kernel.unshare(kernel.NEW_PID)
@@ -179,15 +194,15 @@ def _own_process_namespace() -> int | None:
             uid, gid = os.getuid(), os.getgid()
             kernel.unshare(kernel.NEW_USER | kernel.NEW_PID)
             kernel.keep_identity(uid, gid)
-    except OSError:
-        return None
+    except OSError as error:
+        return None, error.strerror or str(error)
     kernel.die_with_parent()  # gaining a user namespace has undone the first one
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
     kernel.die_with_parent()
-    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC), ""
 
 
 def _own_user(plan: Plan) -> int | None:
@@ -209,8 +224,8 @@ def main(descriptor: int) -> None:
         return
     plan = Plan.from_json(json.loads(raw))
     user = _own_user(plan)
-    namespace = _own_process_namespace() if plan.switches.namespaces else None
-    zygote = Zygote(control, plan, namespace, user)
+    namespace, refused = _own_process_namespace() if plan.switches.namespaces else (None, "left out")
+    zygote = Zygote(control, plan, namespace, user, refused)
     zygote.prepare()
     zygote.run()
 

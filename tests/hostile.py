@@ -460,6 +460,24 @@ def die_of_memory(targets: Targets) -> list[str]:
     return []
 
 
+def hold_memory(targets: Targets) -> list[str]:
+    """Touch more memory than is allowed, and keep it."""
+    kept = bytearray(160 * MEGABYTE)
+    for start in range(0, len(kept), 4096):
+        kept[start] = 1
+    targets["answer"]([])
+    time.sleep(60)
+    return [str(len(kept))]
+
+
+def hold_a_process(targets: Targets) -> list[str]:
+    """Start a second process, which waits."""
+    if os.fork():
+        targets["answer"]([])
+    time.sleep(60)
+    return []
+
+
 def train(targets: Targets) -> list[str]:
     """A small training run, one number out; and a tensor larger than all that is allowed."""
     import torch  # only where the zygote has it

@@ -297,6 +297,26 @@ def test_out_of_memory_is_told(stage: Stage) -> None:
         assert end(worker) == "out of memory"
 
 
+@pytest.mark.parametrize(
+    ("switches", "attack", "how"),
+    [
+        (Switches(addresses=False), "hold_memory", "out of memory"),
+        (Switches(outer=("bare",), addresses=False), "hold_memory", "out of memory"),
+        (Switches(seccomp=False), "hold_a_process", "more than one process"),
+    ],
+)
+def test_watched_from_outside(stage: Stage, switches: Switches, attack: str, how: str) -> None:
+    """Where the limit on addresses, or the filter, does not reach, the zygote sees it and ends the worker."""
+    with zygote(limits=Limits(memory_bytes=96 * 2**20), switches=switches) as opened:
+        worker = opened.fork()
+        asked(worker, attack, stage)
+        assert end(worker) == how
+        worker = opened.fork()
+        assert asked(worker, "ignore_everything", stage) == []
+        time.sleep(0.3)  # looked at, and let be
+        assert worker.ended() is None
+
+
 def test_descriptors_sent_along_do_not_pile_up(best: Zygote, stage: Stage) -> None:
     """What a worker sends beside its bytes is dropped by the kernel."""
     worker = best.fork()
@@ -469,8 +489,8 @@ def test_torch_in_a_worker(stage: Stage) -> None:
 IN_CONTAINER = "import sys; sys.path[:0] = sys.argv[1:3]; import test_confinement; test_confinement.in_container()"
 
 
-def in_container() -> None:
-    """As in a container with the usual filter: no namespaces, no mounts. Prints the level and what was passed over."""
+def as_in_a_container() -> None:
+    """From here on as in a container with the usual filter: no namespaces, no mounts."""
     refused = ("unshare", "setns", "mount", "umount2", "pivot_root")
     machine = platform.machine()
     column = seccomp._ARCHITECTURES[machine][1]
@@ -484,6 +504,11 @@ def in_container() -> None:
     )
     kernel.no_new_privileges()
     kernel.prctl_filter(22, 2, struct.pack("HL", len(code) + 1, ctypes.addressof(raw)))
+
+
+def in_container() -> None:
+    """Prints the level that a container gives, and what was passed over."""
+    as_in_a_container()
     with zygote() as opened:
         print(json.dumps({"level": opened.level, **opened.layers}))
 
