@@ -1,7 +1,7 @@
 """Runs notebook cells as JupyterLab would, without a kernel: magics and `display` do no harm, plots cost nothing.
 
-Works where IPython and matplotlib are not installed. Beside wire.py and values.py the only part of ours that a worker
-loads.
+Works where IPython and matplotlib are not installed. Beside wire.py and what that needs the only part of ours that a
+worker loads.
 """
 
 from __future__ import annotations
