@@ -54,7 +54,7 @@ def _graded(jobs: list[Job], settings: fanout.Settings, options: Namespace) -> I
     elif options.jobs > 1 and len(jobs) > 1:
         start_executor = partial(fanout.local, min(options.jobs, len(jobs)))
     # A course that cannot be read, or a sandbox that is not to be had, is refused before the first job.
-    for name in {job.assignment for job in jobs}:
+    for name in {job.assignment for job in jobs if not job.problem}:
         read_assignment(settings.solutions / name)
     if start_executor is None:
         fanout.grader(settings).zygote  # noqa: B018 - starts it

@@ -5,8 +5,8 @@
     body   = the tensors' bytes, one after the other, dense
 
 Both sides use this file; what a message may hold is in values.py and decode.py, and nothing else of ours is imported.
-What the grader reads is hostile: every size is checked before memory is taken, every type against a list, and the reader
-never builds anything but plain values.
+What the grader reads is hostile: every size is checked before memory is taken, every type against a list, and the
+reader never builds anything but plain values.
 """
 
 from __future__ import annotations

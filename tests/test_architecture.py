@@ -26,7 +26,7 @@ BANDS = {
         "render.clean render.words render.style render.text render.junit render.gradescope render.markdown "
         "render.spreadsheet render.classpage"
     ),
-    "edges": "collect fanout source transplant intake feedback elsewhere gradebook release",
+    "edges": "plainfile archives layouts collect fanout source transplant intake feedback elsewhere gradebook release",
     "cli": "batch demo cli __main__",
 }
 

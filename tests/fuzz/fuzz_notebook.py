@@ -27,8 +27,7 @@ def read(data: bytes) -> None:
     """One input."""
     try:
         cells = read_ipynb(data)
-    except NotebookUnreadable as error:
-        assert str(error)
+    except NotebookUnreadable:
         return
     work = submission(TOY, cells)
     assert work.digest.startswith("sha256:")

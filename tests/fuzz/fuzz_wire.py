@@ -68,8 +68,9 @@ def tree(given: atheris.FuzzedDataProvider, depth: int) -> object:
     if kind == 4:
         return [given.PickValueInList(list(NUMBERS)) for _ in range(given.ConsumeIntInRange(0, 9))]
     if kind == 5:
-        one = tree(given, depth + 1)
-        for _ in range(given.ConsumeIntInRange(0, 30)):
+        wraps = given.ConsumeIntInRange(0, 30)
+        one = tree(given, depth + wraps + 1)
+        for _ in range(wraps):
             one = [one] if given.ConsumeBool() else {"$": "tuple", "items": [one]}
         return one
     made: dict[str, object] = {"$": given.PickValueInList(list(WORDS[:12]))} if kind > 6 else {}
