@@ -17,6 +17,7 @@ from autograder.collect import Job, find_jobs
 from autograder.errors import AutograderError, SandboxUnavailable
 from autograder.grader import Options, start_zygote
 from autograder.render import gradescope, junit, markdown, text
+from autograder.render.clean import inert, one_line
 from autograder.report import Report
 
 RENDERED = {"junit": junit.render, "gradescope": gradescope.render, "markdown": markdown.render}
@@ -41,7 +42,7 @@ def grade(options: Namespace) -> int:
     for one in progress(_graded(jobs, settings, options), len(jobs)):
         done[one.job] = one
         if one.fault:
-            print(f"{one.job.student or one.job.path}: {one.fault}", file=sys.stderr)
+            print(inert(one_line(f"{one.job.student or one.job.path}: {one.fault}", 2_000)), file=sys.stderr)
     reports = [done[job].report for job in jobs]
     write(rendered(reports, options.format), options.output)
     return int(any(report.status == "ungraded" for report in reports))
@@ -90,7 +91,7 @@ def write(output: str, path: Path | None) -> None:
     """To a file, or to the terminal."""
     output = output if output.endswith("\n") else output + "\n"
     if path is None:
-        sys.stdout.write(output)
+        sys.stdout.write(inert(output))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(output, encoding="utf-8")

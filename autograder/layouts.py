@@ -10,8 +10,8 @@ r"""Whose a file is, by the names that a platform gives.
                  jdoe/attention/attention.ipynb                               submitted/
     zip_collect  downloaded/attention/archive/*, …/extracted/*                holds any of these
 
-A student chooses a file's own name, and what lies inside their folder; so the outermost name that tells is believed, read
-from its left end. Times serve to find the newest attempt of one student, and for nothing else.
+A student chooses a file's own name, and what lies inside their folder; so the outermost name that tells is believed,
+read from its left end. Times serve to find the newest attempt of one student, and for nothing else.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -29,7 +30,9 @@ def read_plain(path: Path, limit: int, *, below: int = 1) -> bytes:
             with os.fdopen(opened.pop(), "rb") as file:
                 return file.read(limit + 1)
     except OSError as error:
-        message = f"{name} cannot be read ({error.strerror}). Hand in the notebook itself, not a link to it."
+        linked = error.errno in (errno.ELOOP, errno.ENOTDIR)
+        why = "it is a link. Hand in the notebook itself, not a link to it" if linked else error.strerror
+        message = f"{name} cannot be read: {why}."
         raise NotebookUnreadable(message) from error
     finally:
         for handle in reversed(opened):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from autograder.render import words
-from autograder.render.clean import one_line
+from autograder.render.clean import inert, one_line
 from autograder.report import CheckResult, Report, TaskResult
 
 
@@ -19,7 +19,7 @@ def render(reports: Sequence[Report]) -> str:
     for report in reports:
         root.append(_suite(report))
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + inert(ElementTree.tostring(root, encoding="unicode")) + "\n"
 
 
 def _suite(report: Report) -> ElementTree.Element:
