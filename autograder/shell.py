@@ -28,7 +28,8 @@ SHOWN_ONLY = ("matplotlib", "mpl_toolkits", "seaborn", "IPython", "ipywidgets", 
 MAY_BE_MISSING = ("tqdm",)
 # Cell magics whose body is Python; a cell under any other `%%` is not run.
 PYTHON_CELL_MAGICS = ("time", "timeit", "capture", "prun", "debug")
-LINE_MAGIC = re.compile(r"^(\s*)(?:[%!?].*|(?:[\w.,\s]+=\s*)?[%!]\w.*|[\w.]+\?{1,2}\s*)$")
+# Possessive (`+` after a repetition): a line of spaces must not be tried in every way that it can be divided.
+LINE_MAGIC = re.compile(r"^(\s*+)(?:[%!?].*|(?:[\w.,\s]++=\s*+)?[%!]\w.*|[\w.]++\?{1,2}\s*+)$")
 
 
 class TimeIsUp(BaseException):

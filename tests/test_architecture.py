@@ -18,7 +18,7 @@ MAX_LINES = 300
 
 # Imports point up: a module imports from its own band and from those above it.
 BANDS = {
-    "leaves": "errors report values decode wire data strategies compare notebook assignment shell names shortcuts nodes safe_html",
+    "leaves": "errors report values decode wire data strategies compare notebook assignment shell names hidden_names shortcuts nodes safe_html",
     "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest",
     "judges": "example suite diagnosis coherence",
     "grade": "grade grader strength classroom pretrain",
