@@ -16,6 +16,7 @@ from autograder.collect import Job, find_jobs
 from autograder.errors import AutograderError
 from autograder.grader import Options, start_zygote
 from autograder.render import gradescope, junit, markdown, text
+from autograder.render.clean import inert, one_line
 from autograder.report import Report
 
 RENDERED = {"junit": junit.render, "gradescope": gradescope.render, "markdown": markdown.render}
@@ -40,7 +41,7 @@ def grade(options: Namespace) -> int:
     for one in progress(_graded(jobs, settings, options), len(jobs)):
         done[one.job] = one
         if one.fault:
-            print(f"{one.job.student or one.job.path}: {one.fault}", file=sys.stderr)
+            print(inert(one_line(f"{one.job.student or one.job.path}: {one.fault}", 2_000)), file=sys.stderr)
     reports = [done[job].report for job in jobs]
     write(rendered(reports, options.format), options.output)
     return int(any(report.status == "ungraded" for report in reports))
@@ -53,7 +54,7 @@ def _graded(jobs: list[Job], settings: fanout.Settings, options: Namespace) -> I
     elif options.jobs > 1 and len(jobs) > 1:
         start_executor = partial(fanout.local, min(options.jobs, len(jobs)))
     # A course that cannot be read, or a sandbox that is not to be had, is refused before the first job.
-    for name in {job.assignment for job in jobs}:
+    for name in {job.assignment for job in jobs if not job.problem}:
         read_assignment(settings.solutions / name)
     if start_executor is None:
         fanout.grader(settings).zygote  # noqa: B018 - starts it
@@ -89,7 +90,7 @@ def write(output: str, path: Path | None) -> None:
     """To a file, or to the terminal."""
     output = output if output.endswith("\n") else output + "\n"
     if path is None:
-        sys.stdout.write(output)
+        sys.stdout.write(inert(output))
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(output, encoding="utf-8")

@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except AutograderError as error:
-        print(f"autograder: {error}", file=sys.stderr)
+        from autograder.render.clean import clean, inert  # its text may name what a student handed in
+
+        print(inert(clean(f"autograder: {error}")), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("autograder: stopped.", file=sys.stderr)

@@ -1,40 +1,46 @@
-"""What is to be graded: a notebook, a folder student/assignment/*.ipynb, or a zip of either, as a list of jobs.
+"""What is to be graded: a notebook, a folder of a class's, or an archive of either, as a list of jobs.
 
-Names say whose a file is, and no more is taken from them: no link is followed, and an archive is read in memory, member
-by member, and never unpacked. What cannot be graded becomes a job with a problem, so that nobody goes missing.
+Names say whose a file is (layouts.py), and no more is taken from them: no link is followed, no archive is unpacked
+(archives.py), and no time that stands in a submission counts. What cannot be graded becomes a job with a problem, so
+that nobody goes missing; and it is that student's alone.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-import zipfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from autograder import archives, layouts
+from autograder.archives import Found, nothing_but
 from autograder.assignment import assignments, read_assignment
 from autograder.errors import NotebookUnreadable
 from autograder.notebook import MAX_BYTES, read_ipynb
+from autograder.plainfile import read_plain
+from autograder.render.clean import one_line
 
-MAX_FILES = 50_000
-_LINK = "This is a link, and links are not followed. Hand in the file itself."
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
-_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+EXPECTED = "a notebook, a folder student/assignment/*.ipynb, a learning platform's download, or a zip or tar of these"
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to grade: where it lies, whose it is, which assignment. `member`: its name in the zip `path`."""
+    """One notebook to grade: where it lies, whose it is, which assignment.
+
+    member: its name in the archive `path`. below: so many parts at the end of `path` are the class's, not ours.
+    problem: why there is nothing to grade. notes: what the student should know of how it was chosen.
+    """
 
     path: Path
     student: str
     assignment: str
     member: str = ""
     problem: str = ""
+    notes: tuple[str, ...] = ()
+    below: int = 1
 
     def read(self) -> bytes:
         """The notebook's bytes.
@@ -44,19 +50,9 @@ class Job:
         """
         if self.problem:
             raise NotebookUnreadable(self.problem)
-        return _read_member(self.path, self.member) if self.member else _read_file(self.path)
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A file's name, part by part, and what is wrong with it. For a folder without a notebook the last part is ""."""
-
-    parts: tuple[str, ...]
-    problem: str = ""
-
-    @property
-    def is_notebook(self) -> bool:
-        return self.parts[-1].endswith(".ipynb")
+        if self.member:
+            return archives.read_member(self.path, self.member)
+        return read_plain(self.path, MAX_BYTES, below=self.below)
 
 
 def find_jobs(path: Path, solutions: Path, *, assignment: str | None = None) -> list[Job]:
@@ -72,18 +68,47 @@ def find_jobs(path: Path, solutions: Path, *, assignment: str | None = None) -> 
     if assignment is not None and assignment not in known:
         message = f"There is no assignment {assignment!r}; there are {', '.join(known) or 'none'}."
         raise NotebookUnreadable(message)
-    finder = _Finder(path.resolve(), solutions, known, assignment)
     if path.is_symlink() and path.is_file():  # in a student's repository it may lead to somebody else's work
         message = f"{path} is a link, and links are not followed. Name the file itself."
         raise NotebookUnreadable(message)
-    if path.is_dir():
-        return finder.jobs(_capped(_walk(finder.path), path))
-    if not path.is_file():
+    if not path.is_dir() and not path.is_file():
         message = f"{path} does not exist, or is no ordinary file."
         raise NotebookUnreadable(message)
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        return finder.jobs(_capped(_members(finder.path), path))
-    return [finder.single()]
+    path = path.resolve()
+    if not path.is_dir() and path.suffix.lower() != ".zip" and not archives.is_archive(path):
+        return [_Finder(path, solutions, known, assignment).single()]
+    jobs: list[Job] = []
+    packed = False
+    for root, files in _roots(path):
+        # zip_collect keeps what it was given in downloaded/<assignment>/archive and extracted.
+        name = assignment or next((part for part in root.parts[-3:-1] if part in known and root != path), None)
+        jobs += _Finder(root, solutions, known, name).jobs(files)
+        packed = packed or any(file.is_archive for file in files)
+    if not jobs:
+        wanted = f" of {assignment}" if assignment else ""
+        hint = " Archives inside it are not opened." if packed else ""
+        message = f"{path}: no notebook{wanted} was found. It should be {EXPECTED}.{hint}"
+        raise NotebookUnreadable(message)
+    return _told_apart(sorted(jobs, key=lambda job: (job.student, job.assignment)))
+
+
+def _roots(path: Path) -> Iterable[tuple[Path, list[Found]]]:
+    """What is looked through for itself: the path; of zip_collect's two folders each archive, opened or not."""
+    inner = path if path.name in ("extracted", "archive") else path / "extracted"
+    inner = inner if inner.is_dir() else path / "archive"
+    if not path.is_dir() or not inner.is_dir() or inner.is_symlink():
+        yield path, archives.files(path)
+        return
+    loose = [file for file in archives.files(inner) if len(file.parts) == 1]
+    if inner.name == "archive":
+        for file in loose:
+            if file.is_archive and not file.problem:
+                yield inner / file.parts[0], archives.files(inner / file.parts[0])
+        loose = [file for file in loose if not file.is_archive]
+    for folder in sorted(inner.iterdir()):
+        if folder.is_dir() and not folder.is_symlink():
+            yield folder, archives.files(folder)
+    yield inner, loose
 
 
 @dataclass(frozen=True)
@@ -106,59 +131,100 @@ class _Finder:
             raise NotebookUnreadable(message)
         return Job(self.path, "", name)
 
-    def jobs(self, found: Sequence[_Found]) -> list[Job]:
+    def jobs(self, found: Sequence[Found]) -> list[Job]:
         """One job for each student and assignment."""
-        owned: dict[tuple[str, str], list[_Found]] = {}
         alone = sum(file.is_notebook for file in found) == 1
-        for file in found:
-            owner = self._owner(file, alone=alone)
-            if owner is not None and self.only in (None, owner[1]):
-                owned.setdefault(owner, []).append(file)
-        if not owned:
-            wanted = f" of {self.only}" if self.only else ""
-            packed = any(file.parts[-1].lower().endswith(_ARCHIVES) for file in found)
-            hint = " Archives inside it are not opened." if packed else ""
-            message = (
-                f"{self.path}: no notebook{wanted} was found. It should be a notebook, a folder "
-                f"student/assignment/*.ipynb or a zip of either.{hint}"
-            )
-            raise NotebookUnreadable(message)
-        return [self._job(*owner, owned[owner]) for owner in sorted(owned)]
+        owned: dict[tuple[str, str], list[layouts.Named]] = {}
+        for file, said in zip(found, layouts.named(found, self.known), strict=True):
+            one = said or self._otherwise(file, alone=alone)
+            if one is not None:
+                owned.setdefault((one.name, one.number), []).append(one)
+        shared = Counter(name for name, _ in owned)
+        jobs = [
+            job
+            for (name, number), files in owned.items()
+            for job in self._of_student(f"{name}_{number}" if shared[name] > 1 else name, files)
+            if self.only in (None, job.assignment)
+        ]
+        names = {job.assignment for job in jobs if job.assignment in self.known}
+        if len(names) == 1 and all(file.number or file.attempt for files in owned.values() for file in files):
+            # A platform's download is of one assignment: what cannot be told of a broken file is told by the others.
+            jobs = [job if job.assignment in names else self._after_all(job, *names) for job in jobs]
+        return jobs
 
-    def _owner(self, file: _Found, *, alone: bool) -> tuple[str, str] | None:
-        """Whose file this is and of which assignment; None where it is nothing to grade."""
+    def _otherwise(self, file: Found, *, alone: bool) -> layouts.Named | None:
+        """Whose file this is where no platform's name tells; None where it is nothing to grade."""
         *folders, name = file.parts
-        if not file.is_notebook and (name or folders[-1] not in self.known):
-            return None
         # The folder that was named counts too: one student's folder will do, or one assignment's of one student.
         above = self.path.parts[-2:] if self.path.is_dir() else ("", "")
-        places = [*above, *folders]
-        first = len(above) if folders else len(above) - 1
-        at = next((place for place in range(first, len(places)) if places[place] in self.known), None)
-        if at is not None:
-            return places[at - 1], places[at]
+        if folders and folders[0] in self.known:
+            return layouts.Named(file, above[-1], assignment=folders[0], file=name)
+        if not folders and above[-1] in self.known and (name == f"{above[-1]}.ipynb" or alone):
+            return layouts.Named(file, above[0], assignment=above[-1], file=name)
+        if not file.is_notebook and (folders or not file.is_archive):
+            return None
         stem = PurePosixPath(name).stem
         student = folders[0] if folders else above[-1] if alone or stem in self.known else stem
-        named = self.only or self._recognised(self._at(file, student), name)
-        return student, named or (folders[1] if len(folders) > 1 else "unknown")
+        return layouts.Named(file, student, file=name)
 
-    def _job(self, student: str, name: str, files: Sequence[_Found]) -> Job:
-        """The job for one of several files: the one with the assignment's name, else the one most like it."""
-        books = [file for file in files if file.is_notebook]
+    def _of_student(self, student: str, files: Sequence[layouts.Named]) -> Iterable[Job]:
+        """One student's jobs: what no name says, the notebooks' cells do."""
+        sorted_out: dict[str, list[layouts.Named]] = {}
+        for one in files:
+            if one.found.is_notebook or one.assignment:
+                sorted_out.setdefault(self._assignment(one), []).append(one)
+        if not sorted_out:  # nothing but other files; where no assignment is meant, they are not a student's
+            if not self.only and not files[0].number and not files[0].attempt:
+                return
+            names = [one.file for one in files if one.file and not one.file.endswith(".txt")]
+            yield self._at(files[0].found, student, self.only or UNKNOWN, nothing_but(names))
+        for name, some in sorted_out.items():
+            yield self._job(student, name, some)
+
+    def _assignment(self, one: layouts.Named) -> str:
+        if one.assignment in self.known or (one.assignment and not one.found.is_notebook):
+            return one.assignment
+        named = self.only or self._recognised(self._at(one.found, ""), one.file)
+        folders = one.found.parts[1:-1]
+        return named or one.assignment or (folders[0] if folders else UNKNOWN)
+
+    def _job(self, student: str, name: str, files: Sequence[layouts.Named]) -> Job:
+        """The job for one of several files: the newest attempt, the one with the assignment's name, the most alike."""
+        books = [one for one in files if one.found.is_notebook]
         if not books:
-            return self._at(files[0], student, name)
-        if name not in self.known and not books[0].problem:
-            problem = f"Which assignment this is cannot be told; known are {', '.join(self.known)}."
-            return self._at(_Found(books[0].parts, problem), student, name)
-        chosen = [file for file in books if file.parts[-1] == f"{name}.ipynb"] or books
-        if len(chosen) > 1:
-            chosen.sort(key=lambda file: (-self._labels(self._at(file, student))[name], len(file.parts), file.parts))
-        return self._at(chosen[0], student, name)
+            problem = next((one.found.problem for one in files if one.found.problem), "")
+            names = [one.file for one in files if one.file]
+            return self._at(files[0].found, student, name, problem or nothing_but(names))
+        if name not in self.known:
+            return self._at(books[0].found, student, name, books[0].found.problem or self._untold)
+        chosen = max(books, key=lambda one: self._likely(one, student, name)) if len(books) > 1 else books[0]
+        notes = [f"Of {len(books)} notebooks, `{one_line(chosen.file, 80)}` was graded."] if len(books) > 1 else []
+        notes += ["It was handed in late, says the platform's file name."] if chosen.late else []
+        return replace(self._at(chosen.found, student, name), notes=tuple(notes))
 
-    def _at(self, file: _Found, student: str, name: str = "") -> Job:
+    def _after_all(self, job: Job, name: str) -> Job:
+        return replace(job, assignment=name, problem="" if job.problem == self._untold else job.problem)
+
+    @property
+    def _untold(self) -> str:
+        return f"Which assignment this is cannot be told; known are {', '.join(self.known)}."
+
+    def _likely(self, one: layouts.Named, student: str, name: str) -> tuple[object, ...]:
+        """Greater for the file to grade. Cells come before attempts: a notebook of something else is no attempt."""
+        labels = self._labels(self._at(one.found, student))[name]
+        exact = one.file == f"{name}.ipynb"
+        depth = -len(one.found.parts)
+        names = tuple(-ord(letter) for part in one.found.parts for letter in part)
+        if one.attempt:
+            return labels > 0, one.attempt, exact, labels, depth, names
+        return exact, labels, depth, names
+
+    def _at(self, file: Found, student: str, name: str = "", problem: str = "") -> Job:
+        problem = problem or file.problem
         if self.path.is_dir():
-            return Job(self.path.joinpath(*file.parts), student, name, problem=file.problem)
-        return Job(self.path, student, name, member="/".join(file.parts), problem=file.problem)
+            path = self.path.joinpath(*file.parts)
+            return Job(path, student, name, problem=problem, below=len(file.parts))
+        return Job(self.path, student, name, member=file.member, problem=problem)
 
     def _recognised(self, job: Job, file: str) -> str | None:
         """The assignment: by the file's name, else by the labels of the cells, else by a part of the name."""
@@ -191,78 +257,13 @@ class _Finder:
         return {label: name for label, name in found if times[label] == 1}
 
 
-def _capped(found: Iterable[_Found], path: Path) -> list[_Found]:
-    files: list[_Found] = []
-    for file in found:
-        if len(files) == MAX_FILES:
-            message = f"{path} holds more than {MAX_FILES:,} files."
-            raise NotebookUnreadable(message)
-        files.append(file)
-    return files
-
-
-def _walk(root: Path) -> Iterator[_Found]:
-    """The files of a folder, without hidden ones."""
-    for folder, folders, all_files in os.walk(root, followlinks=False):
-        here = Path(folder).relative_to(root).parts
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files = sorted(name for name in all_files if not name.startswith("."))
-        for name in folders:
-            if Path(folder, name).is_symlink():
-                yield _Found((*here, name, ""), _LINK)
-        for name in files:
-            yield _Found((*here, name), _LINK if Path(folder, name).is_symlink() else "")
-        if here and not any(name.endswith(".ipynb") for name in files):
-            instead = f", only {', '.join(files[:5])}" if files else ": the folder is empty"
-            yield _Found((*here, ""), f"No notebook was handed in{instead}.")
-
-
-def _members(path: Path) -> Iterator[_Found]:
-    """The files of an archive, without hidden ones."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        message = f"{path} cannot be read as a zip: {error}."
-        raise NotebookUnreadable(message) from error
-    for entry in entries:
-        parts = tuple(entry.filename.split("/"))
-        if parts[-1] and not any(part.startswith((".", "__MACOSX")) for part in parts):
-            yield _Found(parts, _wrong_with(entry))
-
-
-def _wrong_with(entry: zipfile.ZipInfo) -> str:
-    if stat.S_ISLNK(entry.external_attr >> 16):
-        return _LINK
-    if entry.flag_bits & 1:
-        return "The archive asks for a password. Hand it in without one."
-    if entry.compress_type not in _PACKED:
-        return "The archive is packed in an unusual way. Make it with the ordinary settings."
-    if entry.file_size > MAX_BYTES:
-        size, most = entry.file_size / 2**20, MAX_BYTES // 2**20
-        return f"The file has {size:.0f} MiB; the most that is read is {most}. Clear the outputs."
-    return ""
-
-
-def _read_file(path: Path) -> bytes:
-    """An ordinary file's bytes, up to one more than a notebook may have."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return file.read(MAX_BYTES + 1)
-    except OSError as error:
-        message = f"{path.name} cannot be read: {error.strerror}."
-        raise NotebookUnreadable(message) from error
-    message = f"{path.name} is no ordinary file."
-    raise NotebookUnreadable(message)
-
-
-def _read_member(path: Path, member: str) -> bytes:
-    """A zipped file's bytes, up to one more than a notebook may have, whatever size the archive claims."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(member) as file:
-            return file.read(MAX_BYTES + 1)
-    except (zipfile.BadZipFile, zlib.error, OSError, KeyError, ValueError, RuntimeError, EOFError) as error:
-        message = f"{PurePosixPath(member).name} in {path.name} cannot be read: {error}."
-        raise NotebookUnreadable(message) from error
+def _told_apart(jobs: Iterable[Job]) -> list[Job]:
+    """Names as they can be shown, and no two alike: a file system allows what no page and no JSON can hold."""
+    taken: Counter[tuple[str, str]] = Counter()
+    made = []
+    for job in jobs:
+        shown = one_line(os.fsencode(job.student).decode("utf-8", "replace"), 120)
+        taken[shown, job.assignment] += 1
+        again = taken[shown, job.assignment]
+        made.append(replace(job, student=f"{shown} ({again})" if again > 1 else shown))
+    return made

@@ -26,7 +26,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,8 @@ def grade_one(settings: Settings, job: Job) -> Done:
     try:
         notebook = job.read()
         with _ONE_AT_A_TIME:
-            return Done(job, grader(settings).grade(notebook, assignment=job.assignment, student=job.student))
+            report = grader(settings).grade(notebook, assignment=job.assignment, student=job.student)
+        return Done(job, replace(report, notes=(*job.notes, *report.notes)))
     except NotebookUnreadable as error:
         return _failed(settings, job, str(error))
     except AutograderError as error:
@@ -172,8 +173,9 @@ def _failed(settings: Settings, job: Job, reason: str, fault: str = "") -> Done:
     try:
         assignment = read_assignment(settings.solutions / job.assignment)
     except (AutograderError, OSError, ValueError):
-        return Done(job, Report(job.student, job.assignment, "ungraded", 0.0, 0.0, notes=(reason,)), fault)
-    return Done(job, ungraded(assignment, job.student, reason, seed=options.seed, device=options.device), fault)
+        return Done(job, Report(job.student, job.assignment, "ungraded", 0.0, 0.0, notes=(reason, *job.notes)), fault)
+    report = ungraded(assignment, job.student, reason, seed=options.seed, device=options.device)
+    return Done(job, replace(report, notes=(*report.notes, *job.notes)), fault)
 
 
 def local(processes: int) -> Executor:

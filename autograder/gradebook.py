@@ -29,7 +29,7 @@ from autograder.errors import GraderError, NotebookUnreadable
 from autograder.intake import Grading, Resources
 from autograder.notebook import Cell, read_ipynb
 from autograder.report import Report, TaskResult
-from autograder.transplant import is_untouched, read_submitted, transplant
+from autograder.transplant import is_untouched, transplant
 
 
 class Transplant(Grading, NbGraderPreprocessor):  # type: ignore[misc]
@@ -40,10 +40,9 @@ class Transplant(Grading, NbGraderPreprocessor):  # type: ignore[misc]
         facts = resources["nbgrader"]
         assignment = self.assignment(facts["assignment"])
         self._forget_scores(facts)
-        self._remove_copies_of_links(facts)
         cells: list[Cell] = []
         try:
-            cells = read_ipynb(read_submitted(self.submitted(resources)))
+            cells = read_ipynb(self.submitted(resources))
         except NotebookUnreadable as error:
             self.log.warning("%s of %s cannot be read: %s", facts["assignment"], facts["student"], error)
         return transplant(assignment, cells), resources
@@ -55,19 +54,6 @@ class Transplant(Grading, NbGraderPreprocessor):  # type: ignore[misc]
             for grade in submission.grades:
                 grade.auto_score, grade.needs_manual_grade = None, True
             gradebook.db.commit()
-
-    def _remove_copies_of_links(self, facts: dict[str, str]) -> None:
-        """nbgrader has copied what came with the notebook, and followed links: to any file of the instructor's."""
-        course = self.course()
-        there_, here = (
-            Path(course.format_path(step, facts["student"], facts["assignment"]))
-            for step in (course.submitted_directory, course.autograded_directory)
-        )
-        for path in there_.rglob("*"):
-            copy = here / path.relative_to(there_)
-            if path.is_symlink() and copy.is_file():
-                self.log.warning("%s is a link; it is left out.", path)
-                copy.unlink()
 
 
 class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
@@ -88,7 +74,7 @@ class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
                 solutions=solutions,
                 reports=Path(self.reports).resolve() if self.reports else solutions.parent / "build" / "reports",
                 assignment=facts["assignment"], student=facts["student"],
-                notebook=read_submitted(self.submitted(resources)), isolation=self.isolation, seed=self.seed,
+                notebook=self.submitted(resources), isolation=self.isolation, seed=self.seed,
                 call_seconds=self.call_seconds,
             )  # fmt: skip
             read_ipynb(work.notebook)

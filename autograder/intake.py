@@ -1,12 +1,18 @@
 """Between a student's file and nbgrader: what is let in, and what the gradebook knows before.
 
 `Grading` is where all of nbgrader's side finds the course's folders and its few settings.
+
+Of a student's folder nbgrader itself reads nothing but `timestamp.txt`, and that only where it is a short, ordinary
+file: what else lies there it would copy, through links and from devices without end.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +26,17 @@ from traitlets.config import LoggingConfigurable
 
 from autograder import nodes, unfinished
 from autograder.assignment import Assignment, find_solutions, read_assignment
+from autograder.collect import find_jobs
+from autograder.notebook import MAX_BYTES
+from autograder.plainfile import read_plain
 from autograder.transplant import transplant
 
 Resources = dict[str, Any]
 LEVELS = ("none", "partial", "full")
 # A student's name becomes part of pages, addresses and lines of a CSV: letters and digits of any script, and these.
+# A spreadsheet takes what begins with a sign for a formula, so a name begins with a letter or a digit.
 IN_NAMES = frozenset(" _-.@+'()")
+STAMP_BYTES = 200
 
 
 class Grading(LoggingConfigurable):
@@ -61,12 +72,20 @@ class Grading(LoggingConfigurable):
         """
         return read_assignment(self.solutions_folder() / name)
 
-    def submitted(self, resources: Resources) -> Path:
-        """The file that the student handed in."""
+    def submitted(self, resources: Resources) -> bytes:
+        """What the student handed in: the notebook, also under another name if its cells are this assignment's.
+
+        Raises:
+            NotebookUnreadable: there is none, or it cannot be read; the message is for the student.
+        """
         facts = resources["nbgrader"]
         course = self.course()
-        folder = course.format_path(course.submitted_directory, facts["student"], facts["assignment"])
-        return Path(folder) / f"{facts['notebook']}.ipynb"
+        folder = Path(course.format_path(course.submitted_directory, facts["student"], facts["assignment"]))
+        path = folder / f"{facts['notebook']}.ipynb"
+        if os.path.lexists(path):
+            return read_plain(path, MAX_BYTES, below=3)  # student/assignment/notebook.ipynb: none may be a link
+        jobs = find_jobs(folder, self.solutions_folder(), assignment=facts["assignment"])
+        return jobs[0].read()
 
 
 class Intake(Grading, NotebookExporter):
@@ -80,7 +99,8 @@ class Intake(Grading, NotebookExporter):
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         converter: Any = self.parent
         if hasattr(converter, "assignments"):
-            _leave_out_odd_names(converter)
+            _let_in(converter)
+            _copy_nothing(converter)
             register(self)
             self._begin_again(converter)
 
@@ -108,14 +128,49 @@ class Intake(Grading, NotebookExporter):
                 self.log.warning("%s was left unfinished; it is graded again.", place)
 
 
-def _leave_out_odd_names(converter: Any) -> None:
+def _let_in(converter: Any) -> None:
+    """Every folder of a student's, once and under the notebook's proper name; those that cannot be, with a reason."""
+    course = converter.coursedir
     pattern = converter._format_source("(?P<assignment_id>.*)", "(?P<student_id>.*)", escape=True)  # noqa: SLF001
-    for folder in list(converter.assignments):
+    every = glob.glob(converter._format_source(course.assignment_id, course.student_id))  # noqa: PTH207, SLF001 - as there
+    for folder in sorted({*converter.assignments, *every}):
         match = re.match(pattern, folder)
-        name = match["student_id"] if match else ""
-        if not all(letter.isalnum() or letter in IN_NAMES for letter in name):
-            converter.log.error("%r is left out: rename it, its name becomes part of web pages and the CSV.", folder)
-            del converter.assignments[folder]
+        why = _wrong_with(Path(folder), match["student_id"] if match else "")
+        if why:
+            converter.log.error("%r is left out: %s", folder, why)
+            converter.assignments.pop(folder, None)
+        elif course.notebook_id == "*":
+            # Also where there is no such file: nbgrader would pass over that student, and export a zero.
+            converter.assignments[folder] = [str(Path(folder) / f"{course.assignment_id}.ipynb")]
+
+
+def _wrong_with(folder: Path, name: str) -> str:
+    if not name[:1].isalnum() or not all(letter.isalnum() or letter in IN_NAMES for letter in name):
+        return "rename it, its name becomes part of web pages and the CSV."
+    if folder.is_symlink() or folder.parent.is_symlink() or not folder.is_dir():
+        return "it is no folder but a link or a file. Put the student's own files there."
+    stamp = folder / "timestamp.txt"
+    if os.path.lexists(stamp):
+        facts = stamp.lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > STAMP_BYTES:
+            return "its timestamp.txt is no short, ordinary file. Take it away, and grade this student again."
+    return ""
+
+
+def _copy_nothing(converter: Any) -> None:
+    """nbgrader copies what lies beside a notebook; here nobody reads it, and copying it is what would do harm."""
+    copying: Callable[[str, str], None] = converter.init_assignment
+
+    def init_assignment(assignment_id: str, student_id: str) -> None:
+        course = converter.coursedir
+        kept = course.ignore
+        course.ignore = [*kept, "*"]
+        try:
+            copying(assignment_id, student_id)
+        finally:
+            course.ignore = kept
+
+    converter.init_assignment = init_assignment
 
 
 def register(grading: Grading) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import symtable
+import warnings
 from collections.abc import Mapping
 
 from autograder.shell import without_magics
@@ -11,10 +12,11 @@ from autograder.shell import without_magics
 
 def statements(source: str) -> list[ast.stmt]:
     """A cell's top-level statements; none where it does not parse."""
-    try:
-        return ast.parse(without_magics(source)).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+    with warnings.catch_warnings(action="ignore"):  # Python's remarks on a student's text are for nobody here
+        try:
+            return ast.parse(without_magics(source)).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return []
 
 
 def used(statement: ast.stmt) -> set[str]:

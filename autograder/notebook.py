@@ -18,6 +18,10 @@ from autograder.errors import CourseBroken, NotebookUnreadable
 MAX_BYTES = 64 * 2**20
 MAX_CELLS = 2_000
 MAX_SOURCE = 2 * 2**20
+# Of all code cells together: it is read statement by statement, which takes long, and a hundred times the memory.
+MAX_CODE, MAX_LINES = 2**19, 20_000
+# Brackets and commas in the file, those inside texts among them.
+MAX_CONTAINERS, MAX_ITEMS = 2 * 2**20, 8 * 2**20
 STUB = ("# YOUR CODE HERE", "raise NotImplementedError()")
 
 
@@ -61,6 +65,9 @@ def read_ipynb(data: bytes) -> list[Cell]:
         size, most = len(data) / 2**20, MAX_BYTES // 2**20
         message = f"The file has {size:.0f} MiB; the most that is read is {most}. Clear the outputs."
         raise NotebookUnreadable(message)
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b",") > MAX_ITEMS:
+        message = "The file holds more values than a notebook has. Clear the outputs and hand it in again."
+        raise NotebookUnreadable(message)
     if not data.strip():
         message = "The file is empty. Save the notebook again and hand it in once more."
         raise NotebookUnreadable(message)
@@ -73,7 +80,16 @@ def read_ipynb(data: bytes) -> list[Cell]:
     if len(cells) > MAX_CELLS:
         message = f"The notebook has {len(cells)} cells; the most that is read is {MAX_CELLS}."
         raise NotebookUnreadable(message)
-    return [_cell(item) for item in cells if isinstance(item, dict)]
+    made = [_cell(item) for item in cells if isinstance(item, dict)]
+    code = sum(len(cell.source) for cell in made if cell.kind == "code")
+    lines = sum(cell.source.count("\n") for cell in made if cell.kind == "code")
+    if code > MAX_CODE or lines > MAX_LINES:
+        message = (
+            f"The cells hold {code / 2**10:.0f} KiB of code in {lines:,} lines; the most that is read is "
+            f"{MAX_CODE // 2**10} KiB in {MAX_LINES:,}. Keep large data in a file."
+        )
+        raise NotebookUnreadable(message)
+    return made
 
 
 def _raw_cells(raw: Any) -> list[Any]:
@@ -115,9 +131,16 @@ def _with_metadata(kind: str, source: str, metadata: dict[str, Any]) -> Cell:
         grade=nbgrader.get("grade") is True,
         solution=nbgrader.get("solution") is True,
         locked=nbgrader.get("locked") is True,
-        points=float(points) if isinstance(points, int | float) and not isinstance(points, bool) else 0.0,
+        points=_number(points),
         tags=tuple(tag for tag in _list(tags) if isinstance(tag, str)),
     )
+
+
+def _number(points: Any) -> float:
+    try:
+        return float(points) if isinstance(points, int | float) and not isinstance(points, bool) else 0.0
+    except OverflowError:
+        return 0.0
 
 
 # The percent format, as far as our own notebooks use it.

@@ -5,6 +5,9 @@ Both encode and decode, so they cannot drift.
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
@@ -66,6 +69,15 @@ def _through_wire(message: Message, resolve: Callable[[Special], Any] | None) ->
     return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)
 
 
+def _speaks(connection: socket.socket) -> bool:
+    """Whether something lies there to be read; an end does not count, it is met when the reply is."""
+    if not select.select([connection], [], [], 0)[0]:
+        return False
+    with contextlib.suppress(OSError):
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    return False
+
+
 class Connected(Protocol):
     """What a link needs of a confined worker; confinement.Worker is one."""
 
@@ -84,9 +96,11 @@ class Confined:
         self.worker: Connected | None = None
 
     def ask(self, request: Message, seconds: float) -> Message:
-        """Send the request over the socket; a reply that is late, malformed or for another request loses the worker."""
+        """Send the request over the socket; a reply that is early, late, malformed or another's loses the worker."""
         if self.worker is None:
             self.worker = self.fork()
+        if _speaks(self.worker.socket):
+            self._lose("sent an answer before it was asked")
         try:
             self.worker.socket.settimeout(seconds + GRACE_SECONDS)
             wire.send(self.worker.socket, request)
@@ -99,7 +113,7 @@ class Confined:
             reply = None
         if reply is None:
             self._lose("")
-        if reply.get("id") != request["id"]:
+        if type(reply.get("id")) is not int or reply["id"] != request["id"]:
             self._lose("sent an answer to a question that was not asked")
         return reply
 

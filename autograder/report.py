@@ -93,10 +93,14 @@ class Report:
         return replace(self, student=student)
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """One JSON object; keys in the order of the contract."""
+        """One JSON object; keys in the order of the contract.
+
+        In ASCII, so that it can be written whatever a student's code said, and nothing in it acts on a terminal; and
+        without `##[`, which the log of a CI run takes for a command.
+        """
         record = asdict(self)
         ordered = {"schema": record.pop("schema"), **record}
-        return json.dumps(ordered, indent=indent, ensure_ascii=False, allow_nan=False)
+        return json.dumps(ordered, indent=indent, allow_nan=False).replace("##[", "#\\u0023[")
 
 
 def from_json(text: str) -> Report:

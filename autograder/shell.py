@@ -1,7 +1,7 @@
 """Runs notebook cells as JupyterLab would, without a kernel: magics and `display` do no harm, plots cost nothing.
 
-Works where IPython and matplotlib are not installed. Beside wire.py and values.py the only part of ours that a worker
-loads.
+Works where IPython and matplotlib are not installed. Beside wire.py and what that needs the only part of ours that a
+worker loads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SHOWN_ONLY = ("matplotlib", "mpl_toolkits", "seaborn", "IPython", "ipywidgets", 
 MAY_BE_MISSING = ("tqdm",)
 # Cell magics whose body is Python; a cell under any other `%%` is not run.
 PYTHON_CELL_MAGICS = ("time", "timeit", "capture", "prun", "debug")
-LINE_MAGIC = re.compile(r"^(\s*)(?:[%!?].*|(?:[\w.,\s]+=\s*)?[%!]\w.*|[\w.]+\?{1,2}\s*)$")
+# Possessive (`+` after a repetition): a line of spaces must not be tried in every way that it can be divided.
+LINE_MAGIC = re.compile(r"^(\s*+)(?:[%!?].*|(?:[\w.,\s]++=\s*+)?[%!]\w.*|[\w.]++\?{1,2}\s*+)$")
 
 
 class TimeIsUp(BaseException):

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import hypothesis
 import pytest
@@ -211,8 +212,7 @@ class Judge:
 
         digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
         test.hypothesis.inner_test = recorded
-        # There is no database; without a key for it, Hypothesis makes one from the test's source at each run.
-        test._hypothesis_internal_database_key = b""  # noqa: SLF001 - it has no other name
+        test._hypothesis_internal_database_key = b""  # noqa: SLF001 - or it is made anew, from the source, at each run
         try:
             hypothesis.seed(int.from_bytes(digest[:8], "big"))(test)(**arguments)
         finally:
@@ -257,16 +257,9 @@ def run(
         "-p", "no:logging", "-p", "no:doctest", "-p", "no:junitxml", "-p", "no:unraisableexception",
         "-p", "no:threadexception", "-p", "no:warnings", "-p", "no:pastebin", "-p", "no:nose", "-p", "no:unittest",
     ]  # fmt: skip
-    before = os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
-            pytest.main(options, plugins=[judge])
-    finally:
-        if before is None:
-            del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
-        else:
-            os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = before
+    alone = patch.dict(os.environ, PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    with alone, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
+        pytest.main(options, plugins=[judge])
     if judge.broken or (not judge.verdicts and only is None):
         message = f"{tests} gives no verdict: {judge.broken[0] if judge.broken else 'it holds no hidden test.'}"
         raise CourseBroken(message)

@@ -8,17 +8,13 @@ the file can reach nbgrader, and what is shown is what is graded: the choices ar
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Sequence
-from pathlib import Path
 
 from nbformat import NotebookNode
 from nbgrader.utils import compute_checksum  # type: ignore[import-untyped]
 
 from autograder import nodes
 from autograder.assignment import Assignment
-from autograder.errors import NotebookUnreadable
 from autograder.notebook import MAX_BYTES, Cell
 from autograder.render.clean import clean
 
@@ -26,25 +22,6 @@ from autograder.render.clean import clean
 SHOWN_CODE, SHOWN_TEXT = 60_000, 12_000
 SHOWN_IN_ALL, COSTS_OF_A_CELL = 400_000, 1_000
 CUT = "\n\n# … the rest is not shown here; what was handed in is graded whole."
-
-
-def read_submitted(path: Path) -> bytes:
-    """The bytes of a file that a student handed in. Follows no link, waits for no pipe, reads no more than is allowed.
-
-    Raises:
-        NotebookUnreadable: this is no plain file; the message is for the student.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        message = "The file could not be opened. Hand in the notebook itself, not a link to it."
-        raise NotebookUnreadable(message) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        message = "This is no plain file. Hand in the notebook itself."
-        raise NotebookUnreadable(message)
-    with os.fdopen(handle, "rb") as file:
-        return file.read(MAX_BYTES + 1)
 
 
 def transplant(assignment: Assignment, cells: Sequence[Cell]) -> NotebookNode:

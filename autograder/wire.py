@@ -4,9 +4,9 @@
     header = JSON of one message; tensors are replaced by their dtype, shape and place in the body
     body   = the tensors' bytes, one after the other, dense
 
-Both sides use this file; what a message may hold is in values.py, and nothing else of ours is imported. What the
-grader reads is hostile: every size is checked before memory is taken, every type against a list, and the reader never
-builds anything but plain values.
+Both sides use this file; what a message may hold is in values.py and decode.py, and nothing else of ours is imported.
+What the grader reads is hostile: every size is checked before memory is taken, every type against a list, and the
+reader never builds anything but plain values.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autograder.values import FrameError, Special, decode, encode
+from autograder.decode import decode
+from autograder.values import FrameError, Special, encode
 
 __all__ = ["LENGTHS", "FrameError", "pack", "receive", "send", "unpack"]
 
 MAX_HEADER = 16 * 2**20
 MAX_BODY = 256 * 2**20
+# Brackets and commas in a header, those inside texts among them: GPT-2's vocabulary and merges need a quarter of it.
+MAX_CONTAINERS = 2**20
+MAX_ITEMS = 2**21
+CHUNK = 2**20
 LENGTHS = struct.Struct("!II")
 
 
@@ -41,8 +46,11 @@ def unpack(header: bytes, body: bytearray, resolve: Callable[[Special], Any] | N
     Raises:
         FrameError: anything in it breaks the rules of this file, or of values.py.
     """
+    if header.count(b"[") + header.count(b"{") > MAX_CONTAINERS or header.count(b",") > MAX_ITEMS:
+        message = "a message of too many values"  # counted before any is built
+        raise FrameError(message)
     try:
-        tree = json.loads(header)
+        tree = json.loads(header.decode("ascii"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         message = f"the header is no JSON ({type(error).__name__})"
         raise FrameError(message) from error
@@ -93,23 +101,26 @@ def receive(
     return unpack(bytes(header), body, resolve)
 
 
+def _no_constant(name: str) -> None:
+    """Python's reader knows NaN and Infinity, which are no JSON; ours travel as {"$": "float"}."""
+    raise ValueError(name)
+
+
 def _read(
     connection: socket.socket, size: int, deadline: float | None, *, may_end: bool = False
 ) -> bytearray | None:
-    data = bytearray(size)
-    view = memoryview(data)
-    got = 0
-    while got < size:
+    data = bytearray()
+    while len(data) < size:
         if deadline is not None:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
             connection.settimeout(left)
-        count = connection.recv_into(view[got:])
-        if count == 0:
-            if may_end and got == 0:
+        part = connection.recv(min(size - len(data), CHUNK))  # memory for what has come, not for what was announced
+        if not part:
+            if may_end and not data:
                 return None
             message = "the frame ends early"
             raise FrameError(message)
-        got += count
+        data += part
     return data

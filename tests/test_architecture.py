@@ -18,7 +18,7 @@ MAX_LINES = 300
 
 # Imports point up: a module imports from its own band and from those above it.
 BANDS = {
-    "leaves": "errors report values wire data strategies compare notebook assignment shell names shortcuts nodes safe_html",
+    "leaves": "errors report values decode wire data strategies compare notebook assignment shell names hidden_names shortcuts nodes safe_html",
     "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest tree parent",
     "judges": "example suite diagnosis follow coherence",
     "grade": "grade grader strength killmatrix mutate mutants stability classroom pretrain",
@@ -26,7 +26,7 @@ BANDS = {
         "render.clean render.words render.style render.text render.junit render.gradescope render.markdown "
         "render.spreadsheet render.classpage render.strengthpage"
     ),
-    "edges": "figures collect fanout source transplant intake feedback elsewhere gradebook release unfinished attacks stage",
+    "edges": "figures plainfile archives layouts collect fanout source transplant intake feedback elsewhere gradebook release unfinished attacks stage",
     "cli": "batch doctor redteam demo proving cli __main__",
 }
 
@@ -35,7 +35,8 @@ LEAVES = {
     "errors": "",
     "report": "",
     "values": "",
-    "wire": "values",
+    "decode": "values",
+    "wire": "values decode",
     "data": "",
     "strategies": "",
     "compare": "errors values",
@@ -44,7 +45,7 @@ LEAVES = {
 
 # All that is loaded with a module, itself left out. What is loaded inside a worker holds no test, no reference, no score.
 LOADS = {
-    "worker": "wire values shell",
+    "worker": "wire values decode shell",
     "zygote": "plan folders errors walls kernel landlock seccomp tree",
     "selftest": "",
     "data": "",

@@ -55,6 +55,7 @@ HOSTILE = (
     "```\n# heading\n| a | b |\n```",
     "]]><x/>&amp;&#60;",
     "::set-output name=score::90\n##[error]no",
+    "  ::stop-commands::x\r::add-mask::y\u2028::warning::z ###[debug]",
     "</details></table>\n\n<h1>x",
     "x" * 5_000,
 )
@@ -125,6 +126,22 @@ def test_text_gives_no_commands(raw: str) -> None:
     assert "\x1b" not in shown
     assert "##[" not in shown
     assert not re.search(r"^\s*::", shown, re.MULTILINE)
+
+
+@given(TEXT)
+def test_no_format_gives_commands_to_a_log(raw: str) -> None:
+    """What is printed in a CI run: no workflow command at the start of a line or within one, no escape, all of it UTF-8."""
+    report = hostile(raw)
+    printed = {
+        "json": report.to_json(), "text": text.render([report]), "junit": junit.render([report]),
+        "markdown": markdown.render([report]), "gradescope": gradescope.render([report]),
+    }  # fmt: skip
+    for form, shown in printed.items():
+        assert not re.search(r"^\s*::", shown, re.MULTILINE), form
+        assert "##[" not in shown, form
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown.replace("\x7f", "")), form
+        shown.encode("utf-8")
+    assert from_json(report.to_json()) == report
 
 
 def test_text_colours_only_when_asked() -> None:

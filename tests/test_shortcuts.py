@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from autograder import suite
+from autograder.assignment import read_assignment, submission
+from autograder.diagnosis import read_bank
 from autograder.shortcuts import find_shortcuts
+
+SOLUTIONS = sorted(path.parent for path in (Path(__file__).resolve().parents[1] / "solutions").glob("*/notebook.py"))
 
 NOT_ALLOWED = {"softmax": ("softmax", "Softmax", "logsumexp"), "*": ("MultiheadAttention", "Transformer*")}
 TASKS = ["softmax", "attention"]
@@ -20,6 +27,103 @@ USED = {
     "alias in the cell": "s = torch.softmax\ndef softmax(x):\n    return s(x, -1)",
     "relative": "def softmax(x):\n    return (x - x.logsumexp(-1, True)).exp()",
 }
+
+# How the line looks that reaches `softmax` in a roundabout way, inside the task's function.
+ROUTES = {
+    "getattr of a method": "return getattr(x, 'softmax')(-1)",
+    "an alias of getattr": "g = getattr\n    return g(F, 'softmax')(x, -1)",
+    "builtins' getattr": "import builtins as b\n    return b.getattr(F, 'softmax')(x, -1)",
+    "getattr from a table": "return globals()['getattr'](F, 'softmax')(x, -1)",
+    "__getattribute__": "return torch.nn.functional.__getattribute__('softmax')(x, -1)",
+    "object's __getattribute__": "return object.__getattribute__(F, 'softmax')(x, -1)",
+    "__dict__": "return F.__dict__['softmax'](x, -1)",
+    "__dict__.get": "return F.__dict__.get('softmax')(x, -1)",
+    "vars": "return vars(F)['softmax'](x, -1)",
+    "vars get": "return vars(torch).get('softmax')(x, -1)",
+    "modules": "import sys\n    return sys.modules['torch.special'].softmax(x, -1)",
+    "import_module": "import importlib\n    return importlib.import_module('torch.nn.functional').softmax(x, -1)",
+    "import_module of the class's module": "from importlib import import_module as im\n    return im('torch.nn.modules.activation').Softmax(-1)(x)",
+    "__import__": "return __import__('torch').softmax(x, -1)",
+    "reload": "import importlib\n    return importlib.reload(F).softmax(x, -1)",
+    "import of a module": "import torch.nn.functional as G\n    return G.softmax(x, -1)",
+    "import from a module": "from torch import softmax as own_name\n    return own_name(x, -1)",
+    "attrgetter": "import operator\n    return operator.attrgetter('nn.functional.softmax')(torch)(x, -1)",
+    "attrgetter by another name": "from operator import attrgetter as a\n    return a('softmax')(F)(x, -1)",
+    "methodcaller": "from operator import methodcaller\n    return methodcaller('softmax', -1)(x)",
+    "partial": "import functools\n    return functools.partial(F.softmax, dim=-1)(x)",
+    "partial of getattr": "from functools import partial\n    return partial(getattr, F)('softmax')(x, -1)",
+    "map": "return next(map(torch.softmax, [x], [-1]))",
+    "eval": "return eval('torch.softmax(x, -1)')",
+    "eval by another name": "run = eval\n    return run('F.softmax')(x, -1)",
+    "exec": "space = {'torch': torch}\n    exec('s = torch.softmax', space)\n    return space['s'](x, -1)",
+    "compile": "return eval(compile('torch.softmax', '', 'eval'))(x, -1)",
+    "eval of eval": "return eval('eval(\"torch.softmax\")')(x, -1)",
+    "added text": "return getattr(F, 'soft' + 'max')(x, -1)",
+    "added names": "a = 'soft'\n    b = a + 'max'\n    return getattr(F, b)(x, -1)",
+    "an f-string": "a = 'max'\n    return getattr(F, f'soft{a}')(x, -1)",
+    "join": "return getattr(F, ''.join(['soft', 'max']))(x, -1)",
+    "join with a letter": "return getattr(F, 'a'.join(('softm', 'x')))(x, -1)",
+    "format": "return getattr(F, '{}{}'.format('soft', 'max'))(x, -1)",
+    "percent": "return getattr(F, 'soft%s' % 'max')(x, -1)",
+    "percent of two": "return getattr(F, '%s%s' % ('soft', 'max'))(x, -1)",
+    "backwards": "return getattr(F, 'xamtfos'[::-1])(x, -1)",
+    "replace": "return getattr(F, 'hardmax'.replace('hard', 'soft'))(x, -1)",
+    "lower": "return getattr(F, 'SOFTMAX'.lower())(x, -1)",
+    "title": "return getattr(nn, 'softmax'.title())(-1)(x)",
+    "chr": "return getattr(F, chr(115) + 'oftmax')(x, -1)",
+    "bytes": "return getattr(F, b'softmax'.decode())(x, -1)",
+    "either": "return getattr(F, 'softmax' if x.dim() else 'relu')(x, -1)",
+    "eval of pieces": "return eval('torch.soft' + 'max')(x, -1)",
+    "torch.ops, private": "return torch.ops.aten.logsumexp.default(x, [-1])",
+    "torch._C": "return torch._C._VariableFunctions.softmax(x, -1)",
+    "the method of the class": "return torch.Tensor.softmax(x, -1)",
+    "a default": "return (lambda f=F.softmax: f(x, -1))()",
+    "a decorator": "@F.softmax\n    def inner(): pass\n    return inner",
+    "a walrus": "return (s := F.softmax)(x, -1)",
+    "unpacked": "a, b = F.relu, F.softmax\n    return b(x, -1)",
+    "self is a tensor": "return helped(x)\ndef helped(self):\n    return self.softmax(-1)",
+    "a magic above": "return F.softmax(x, -1)",
+}
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_a_roundabout_way_is_found(name: str) -> None:
+    """Whatever stands in the place of the name; the student reads the line."""
+    source = ("%%time\n" if name == "a magic above" else "") + f"def softmax(x, dim=-1):\n    {ROUTES[name]}"
+    found = find_shortcuts([("softmax", source)], NOT_ALLOWED, TASKS)
+    assert set(found) == {"softmax"}
+    assert found["softmax"].line in source.rsplit("\n", maxsplit=1)[-1] or found["softmax"].line in ROUTES[name]
+    assert found["softmax"].line
+
+
+ELSEWHERE = {
+    "an alias": "s = torch.softmax",
+    "a star": "from torch.nn.functional import *",
+    "exec": "exec('s = torch.softmax')",
+    "exec of pieces": "exec('s = torch.soft' + 'max')",
+    "a table": "globals()['s'] = F.softmax",
+    "a class": "class s:\n    def __new__(cls, x, d):\n        return F.softmax(x, d)",
+    "through two": "t = F.softmax\ns = t",
+    "an import": "from torch import softmax as s",
+    "unpacked": "r, s = F.relu, F.softmax",
+    "a condition": "if True:\n    s = F.softmax",
+}
+
+
+@pytest.mark.parametrize("cell", ["cell 3", "attention"])
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_a_name_that_another_cell_gives_is_followed(name: str, cell: str) -> None:
+    """Also into another task's cell, where the same operation may be allowed."""
+    used = "t = softmin" if name == "a star" else "def softmax(x, dim=-1):\n    return s(x, dim)"
+    banned = {"softmax": (*NOT_ALLOWED["softmax"], "softmin")}
+    assert set(find_shortcuts([(cell, ELSEWHERE[name]), ("softmax", used)], banned, TASKS)) == {"softmax"}
+
+
+@pytest.mark.parametrize("put", ["torch.zz = F.softmax", "setattr(torch, 'zz', F.softmax)", "setattr(torch, 'z' + 'z', F.softmax)"])
+def test_an_attribute_that_another_cell_puts_somewhere_is_followed(put: str) -> None:
+    """A shortcut hung onto torch under another name."""
+    cells = [("cell 3", put), ("softmax", "def softmax(x, dim=-1):\n    return torch.zz(x, dim)")]
+    assert set(find_shortcuts(cells, NOT_ALLOWED, TASKS)) == {"softmax"}
 
 
 @pytest.mark.parametrize("name", USED)
@@ -49,6 +153,22 @@ HONEST = {
     "a check in an own cell": [("softmax", "def softmax(x):\n    return x.exp()"), ("cell 9", "print(torch.softmax(x, -1) - softmax(x))")],
     "a comment and a string": [("softmax", "def softmax(x):\n    '''Like torch.softmax.'''\n    return x.exp()  # not F.softmax")],
     "an own attribute": [("attention", "class A(nn.Module):\n    def __init__(self):\n        self.MultiheadAttention = 3")],
+    "an own attribute that is used": [
+        ("softmax", "class A:\n    def __init__(self):\n        self.softmax = 3\n    def logsumexp(self):\n        return self.softmax\ndef softmax(x):\n    return A().__init__"),
+    ],
+    "printing its name": [("softmax", "def softmax(x):\n    print('softmax', x)\n    return x.exp()")],
+    "an error with its name": [("softmax", "def softmax(x):\n    if x is None:\n        raise ValueError('softmax')\n    return x.exp()")],
+    "a key of an own table": [("softmax", "def softmax(x, how={'softmax': 1}):\n    return x.exp() * how['softmax'] * how.get('softmax')")],
+    "getattr of something else": [("softmax", "def softmax(x):\n    return getattr(x, 'exp')() / getattr(x, 'e' + 'xp')().sum()")],
+    "eval of something else": [("softmax", "def softmax(x):\n    return eval('x.exp()')")],
+    "a variable of the same name": [("softmax", "def softmax(x):\n    softmax = x.exp()\n    return softmax / softmax.sum()")],
+    "its own call": [("softmax", "def softmax(x):\n    return x.exp()\nassert softmax(torch.zeros(2)).sum() == 2")],
+    "a scratch name as in another cell": [
+        ("cell 1", "x = torch.softmax(torch.zeros(3), -1)"), ("softmax", "def softmax(x):\n    return x.exp()\nx = torch.zeros(2)\nprint(softmax(x))"),
+    ],
+    "another attribute's name": [("cell 1", "model.loss = F.softmax"), ("softmax", "def softmax(x):\n    return x.exp()")],
+    "a star that is not used": [("cell 1", "from math import *"), ("softmax", "def softmax(x):\n    return x.exp()\nsoftmax(1)")],
+    "a huge text": [("softmax", "def softmax(x):\n    a = 'x' * 9\n    return getattr(x, " + " + ".join(["a"] * 60) + ")")],
     "a local name like an own cell's": [
         ("cell 2", "rows = torch.softmax(x, -1)"),
         ("softmax", "def softmax(x):\n    rows = x.exp()\n    return rows / rows.sum(-1, keepdim=True)"),
@@ -61,3 +181,18 @@ HONEST = {
 def test_honest_work_is_left_alone(name: str) -> None:
     """No false alarm."""
     assert find_shortcuts(HONEST[name], NOT_ALLOWED, TASKS) == {}
+
+
+@pytest.mark.parametrize("folder", SOLUTIONS, ids=lambda folder: folder.name)
+def test_no_false_alarm_on_the_course_itself(folder: Path) -> None:
+    """The released stub, the reference, and every honest variant of the bank."""
+    assignment = read_assignment(folder)
+    banned = suite.not_allowed(folder / "test_hidden.py")
+    tasks = [task.name for task in assignment.tasks]
+    assert find_shortcuts(submission(assignment, assignment.released).cells, banned, tasks) == {}
+    assert find_shortcuts(submission(assignment, assignment.filled()).cells, banned, tasks) == {}
+    variants = read_bank(folder / "misconceptions.py").honest
+    assert variants
+    for variant in variants:
+        work = submission(assignment, assignment.filled({variant.task: variant.apply(assignment.solution(variant.task))}))
+        assert find_shortcuts(work.cells, banned, tasks) == {}, variant

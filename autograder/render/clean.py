@@ -18,6 +18,7 @@ _ESCAPES = re.compile(
 _BREAKS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 # Control characters but tab and newline, and the marks that turn the direction of writing around.
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_COMMAND = re.compile(r"^([^\S\n]*+):(?=:)|(?<=##)(?=\[)", re.MULTILINE)
 # What neither UTF-8 nor XML can hold.
 _IMPOSSIBLE = re.compile("[\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 
@@ -27,6 +28,11 @@ def clean(text: str, limit: int = LIMIT) -> str:
     text = _BREAKS.sub("\n", _ESCAPES.sub("", text))
     text = _IMPOSSIBLE.sub("\ufffd", _UNSEEN.sub("", text))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def inert(text: str) -> str:
+    """The text without what the log of a CI run takes for a command: lines that begin with `::`, and `##[` anywhere."""
+    return _COMMAND.sub(lambda found: f"{found[1]}: " if found[0] else " ", text)
 
 
 def one_line(text: str, limit: int = 300) -> str:

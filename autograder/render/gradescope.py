@@ -35,7 +35,7 @@ def render(reports: Sequence[Report]) -> str:
     }
     if graded:
         results["score"] = report.score
-    return json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(results, indent=1, allow_nan=False).replace("##[", "#\\u0023[") + "\n"
 
 
 def _overall(report: Report) -> str:

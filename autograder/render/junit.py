@@ -5,6 +5,7 @@ What a check needs and does not have is `skipped`; what we could not judge is an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
@@ -19,7 +20,9 @@ def render(reports: Sequence[Report]) -> str:
     for report in reports:
         root.append(_suite(report))
     ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+    xml = ElementTree.tostring(root, encoding="unicode").replace("##[", "##&#91;")  # a CI run's log takes these two
+    xml = re.sub(r"^(\s*):(?=:)", r"\1&#58;", xml, flags=re.MULTILINE)  # for commands
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{xml}\n'
 
 
 def _suite(report: Report) -> ElementTree.Element:

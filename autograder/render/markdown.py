@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from autograder.render import words
-from autograder.render.clean import one_line
+from autograder.render.clean import inert, one_line
 from autograder.report import CheckResult, Report, TaskResult
 
 # GitHub shows no summary above 1 MiB; the table of all is kept, the details are what is cut.
@@ -101,4 +101,4 @@ def fenced(text: str) -> str:
     """The text as a block of code, whatever backticks it holds."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{fence}text\n{inert(text)}\n{fence}"

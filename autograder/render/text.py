@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from autograder.render import words
-from autograder.render.clean import one_line
+from autograder.render.clean import inert, one_line
 from autograder.report import CheckResult, Report, TaskResult, TaskStatus
 
 WIDTH = 100
@@ -16,8 +16,6 @@ TASK_LINES = 14
 _MESSAGE_LINES = 4
 _LEAST_EXAMPLE = 3
 _COLOURS: dict[TaskStatus, str] = {"pass": "32", "partial": "33", "fail": "31", "withheld": "31", "ungraded": "35"}
-# A CI runner takes a line that begins with `::`, or holds `##[`, for a command to itself.
-_COMMAND = re.compile(r"^(\s*):(?=:)|(?<=##)(?=\[)", re.MULTILINE)
 
 
 def render(reports: Sequence[Report], *, colour: bool = False) -> str:
@@ -41,12 +39,12 @@ def one(report: Report, *, colour: bool = False) -> str:
         lines += _task(result, wide, colour=colour)
     facts = words.circumstances(report)
     lines += ["", f"Graded with {facts}."] if facts and report.status == "graded" else []
-    return _inert("\n".join(lines).rstrip())
+    return inert("\n".join(lines).rstrip())
 
 
 def task(result: TaskResult) -> str:
     """One task by itself, as nbgrader's feedback shows it."""
-    return _inert("\n".join(_task(result, 0, colour=False)))
+    return inert("\n".join(_task(result, 0, colour=False)))
 
 
 def table(reports: Sequence[Report]) -> str:
@@ -58,7 +56,7 @@ def table(reports: Sequence[Report]) -> str:
         rows.append((words.name(report), one_line(report.assignment, 20), words.score(report), mistake, notes))
     wide = [max(_width(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(_padded(text, size) for text, size in zip(row, wide, strict=True)).rstrip() for row in rows]
-    return _inert("\n".join([lines[0], "-" * min(sum(wide) + 8, 160), *lines[1:]]))
+    return inert("\n".join([lines[0], "-" * min(sum(wide) + 8, 160), *lines[1:]]))
 
 
 def _task(result: TaskResult, wide: int, *, colour: bool) -> list[str]:
@@ -137,7 +135,3 @@ def _width(text: str) -> int:
 
 def _padded(text: str, wide: int) -> str:
     return text + " " * (wide - _width(text))
-
-
-def _inert(text: str) -> str:
-    return _COMMAND.sub(lambda found: f"{found[1]}: " if found[0] else " ", text)
