@@ -9,8 +9,11 @@ import contextlib
 import select
 import socket
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
+
+import torch
 
 from autograder import shell, wire
 from autograder.errors import WorkerLost
@@ -45,7 +48,7 @@ class InProcess:
 
     def __init__(self) -> None:
         """An empty notebook."""
-        self.session = Session("notebook")
+        self.session, self.gradients = Session("notebook"), True
 
     def ask(self, request: Message, seconds: float) -> Message:
         """Encode, answer, decode: as over the socket."""
@@ -53,12 +56,20 @@ class InProcess:
         asked = _through_wire(request, self.session.resolve)
         if request["verb"] == "cells":
             with shell.nothing_is_drawn():
-                return _through_wire(self.session.answer(asked), None)
-        return _through_wire(self.session.answer(asked), None)
+                return _through_wire(self._answered(asked), None)
+        return _through_wire(self._answered(asked), None)
+
+    def _answered(self, asked: Message) -> Message:
+        """As in a process of its own: it warns nobody here, and what it does to torch's gradient mode stays its own."""
+        with warnings.catch_warnings(), torch.set_grad_enabled(self.gradients):
+            warnings.simplefilter("ignore")
+            reply = self.session.answer(asked)
+            self.gradients = torch.is_grad_enabled()
+        return reply
 
     def reset(self) -> None:
         """Begin again."""
-        self.session = Session("notebook")
+        self.session, self.gradients = Session("notebook"), True
 
     def close(self) -> None:
         """Nothing to let go of."""

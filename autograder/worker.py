@@ -54,9 +54,10 @@ class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
-        if str(func).startswith(_ACROSS) and args[0].device.type != "cpu":
-            return func(*args, **(kwargs or {}))
         tensors = [item for item in tree_flatten((args, kwargs or {}))[0] if isinstance(item, torch.Tensor)]
+        # The first tensor: under `torch.vmap` a plain number is copied, too.
+        if str(func).startswith(_ACROSS) and tensors and tensors[0].device.type != "cpu":
+            return func(*args, **(kwargs or {}))
         devices = {tensor.device.type for tensor in tensors if tensor.dim() > 0}
         if len(devices) > 1:
             message = f"tensors on two devices meet in {func}: {', '.join(sorted(devices))}"

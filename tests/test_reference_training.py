@@ -416,3 +416,43 @@ def test_the_curves_kept_lie_in_their_band():
         assert losses == sorted(losses, reverse=True)
         assert losses[0] < math.log(64)
     assert len({run["seed"] for run in kept["runs"]}) == 3
+
+
+def test_one_command_makes_the_checkpoint(ours, tmp_path, monkeypatch):
+    """`python -m autograder.pretrain` trains, and writes GPT-2's names and layout, the recipe and the loss reached."""
+    safetensors = pytest.importorskip("safetensors", reason="writing a checkpoint needs safetensors")
+    from autograder import pretrain
+    from autograder.data import shakespeare
+
+    small = {"block_size": 16, "n_layer": 1, "n_head": 2, "d_model": 8, "dropout": 0.0}
+    short = pretrain.RECIPES["checkpoint"].training | {"total_steps": 3, "eval_interval": 2, "block_size": 16, "batch_size": 200}
+    monkeypatch.setitem(pretrain.RECIPES, "checkpoint", pretrain.Recipe(small, short))
+    file, curve = tmp_path / "small.safetensors", tmp_path / "curve.json"
+    assert pretrain.main(["--device", "cpu", "--seed", "3", "--output", str(file), "--curve", str(curve)]) == 0
+
+    with safetensors.safe_open(file, framework="pt") as opened:
+        metadata = opened.metadata()
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a dict
+    gpt = SimpleNamespace(**reference("gpt").namespace)
+    model = gpt.GPT(gpt.GPTConfig(**json.loads(metadata["config"])))
+    gpt.load_gpt2(model, weights)
+    text = shakespeare()
+    held_back = torch.tensor([json.loads(metadata["characters"]).index(c) for c in text[int(0.9 * len(text)) :]])
+    assert ours.evaluate(model, held_back, 16, 200) == pytest.approx(float(metadata["validation_loss"]), abs=0.01)
+    assert [entry["step"] for entry in json.loads(curve.read_text())["history"]] == [1, 2]
+    assert json.loads(metadata["recipe"])["seed"] == 3
+
+
+def test_cuda(ours, model):
+    """On a GPU the loop runs as it does here, and agrees with the CPU; under autocast it runs, too."""
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device here")
+    ids = torch.arange(200) % 11
+    config = ours.TrainConfig(total_steps=4, batch_size=3, block_size=5, warmup_steps=1, accumulation=2, eval_interval=2)
+    twin = copy.deepcopy(model).to("cuda")
+    here, there = ours.train(model, ids, ids[:40], config), ours.train(twin, ids, ids[:40].cuda(), config)
+    for one, other in zip(here, there, strict=True):
+        assert list(one.values()) == pytest.approx(list(other.values()), rel=1e-6)
+    half = ours.TrainConfig(total_steps=2, batch_size=3, block_size=5, autocast_dtype=torch.bfloat16)
+    ours.train(twin.float(), ids.cuda(), ids[:40].cuda(), half)
+    assert twin.lm_head.weight.dtype == torch.float32

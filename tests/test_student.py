@@ -14,7 +14,7 @@ from autograder.student import Student
 from autograder.values import Opaque
 
 NOTEBOOK = """
-import os, random, time
+import os, random, time, warnings
 import torch
 from torch import nn
 
@@ -45,6 +45,19 @@ def cpu_index(x):
 
 def made_on_the_cpu(x):
     return x + torch.ones(1, 3)
+
+def mapped(x):
+    return torch.vmap(lambda row: row.sum() / row.numel())(x)
+
+def warns(x):
+    warnings.warn("a word to whoever reads this terminal")
+    return x
+
+def stops_gradients():
+    torch.set_grad_enabled(False)
+
+def gradients_are_on():
+    return torch.is_grad_enabled()
 
 def two(x):
     return {"a": x, "b": (x, [1, "b", None])}
@@ -137,6 +150,20 @@ def test_mixed_devices_are_refused_where_asked(student: Student) -> None:
         student.observe("made_on_the_cpu", x, strict_device=True)
     assert student.observe("cpu_index", x, strict_device=True).value.shape == (1, 3)  # a GPU takes it too
     assert student.observe("scale", x, strict_device=True).value.shape == (2, 3)
+    assert student.observe("mapped", x, strict_device=True).value.shape == (2,)  # torch.vmap copies plain numbers
+
+
+def test_warnings_are_nobodys_business(student: Student, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not the instructor's, whose terminal this is; and no error either, though here warnings are errors."""
+    assert torch.equal(student.warns(torch.ones(2)), torch.ones(2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_notebook_that_switches_gradients_off_does_so_for_itself(student: Student) -> None:
+    """In a worker it is the whole process; in this process it is put back after each call."""
+    student.stops_gradients()
+    assert torch.is_grad_enabled()
+    assert student.gradients_are_on() is False
 
 
 def test_objects_are_kept_and_asked(student: Student) -> None:

@@ -251,6 +251,99 @@ class LayerNorm(nn.Module):
 """
 
 
+@honest(task="layer_norm")
+def var_mean_and_addcmul(source):
+    """Mean and variance in one call, weight and bias in another; parameters registered by name."""
+    del source
+    return """
+class LayerNorm(nn.Module):
+    def __init__(self, d, eps=1e-5, bias=True):
+        super().__init__()
+        self.d, self.eps = d, eps
+        self.register_parameter("weight", nn.Parameter(torch.empty(d).fill_(1.0)))
+        self.register_parameter("bias", nn.Parameter(torch.empty(d).fill_(0.0)) if bias else None)
+    def forward(self, x):
+        var, mu = torch.var_mean(x, dim=-1, keepdim=True, unbiased=False)
+        out = (x - mu) * (var + self.eps) ** -0.5
+        if self.bias is None:
+            return torch.mul(out, self.weight)
+        return torch.addcmul(self.bias, out, self.weight)
+"""
+
+
+@honest(task="layer_norm")
+def centring_matrix(source):
+    """Centred by a matrix, everything else by einsum."""
+    del source
+    return """
+class LayerNorm(nn.Module):
+    def __init__(self, d, eps=1e-5, bias=True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(d))
+        self.bias = None
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(d))
+        self.eps = eps
+    def forward(self, x):
+        d = x.shape[-1]
+        centre = torch.eye(d, dtype=x.dtype, device=x.device) - torch.full((d, d), 1 / d, dtype=x.dtype, device=x.device)
+        c = torch.einsum('...i,ij->...j', x, centre)
+        s = torch.einsum('...i,...i->...', c, c).div(d).add(self.eps).rsqrt()
+        y = torch.einsum('...i,...,i->...i', c, s, self.weight)
+        return y if self.bias is None else y + self.bias
+"""
+
+
+@honest(task="layer_norm")
+def backward_by_hand(source):
+    """An autograd.Function with its own backward pass."""
+    del source
+    return """
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, eps):
+        mean = x.mean(-1, keepdim=True)
+        rstd = torch.rsqrt(((x - mean) ** 2).mean(-1, keepdim=True) + eps)
+        xhat = (x - mean) * rstd
+        ctx.save_for_backward(xhat, rstd)
+        return xhat
+    @staticmethod
+    def backward(ctx, g):
+        xhat, rstd = ctx.saved_tensors
+        return rstd * (g - g.mean(-1, keepdim=True) - xhat * (g * xhat).mean(-1, keepdim=True)), None
+
+class LayerNorm(nn.Module):
+    def __init__(self, d, eps=1e-5, bias=True):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d))
+        self.bias = nn.Parameter(torch.zeros(d)) if bias else None
+    def forward(self, x):
+        y = _Norm.apply(x, self.eps) * self.weight
+        return y + self.bias if self.bias is not None else y
+"""
+
+
+@honest(task="layer_norm")
+def vmap_over_tokens(source):
+    """One token's norm, mapped over all of them."""
+    del source
+    return """
+class LayerNorm(nn.Module):
+    def __init__(self, d, eps=1e-5, bias=True):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(d))
+        self.bias = nn.Parameter(torch.zeros(d)) if bias else None
+    def forward(self, x):
+        def one(row):
+            c = row - row.sum() / row.numel()
+            return c / ((c @ c) / row.numel() + self.eps).sqrt() * self.weight
+        y = torch.vmap(one)(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        return y if self.bias is None else y + self.bias
+"""
+
+
 # -------------------------------------------------------------------------------------------- feed_forward
 
 
@@ -258,7 +351,7 @@ class LayerNorm(nn.Module):
 def feed_forward_questions(ask):
     """gelu along a line, the layer with lively weights, dropout in both modes."""
     line, x = torch.linspace(-5, 5, 41, dtype=F64), numbers(5, 3, 4, 6)
-    mlp = ask.new("FeedForward", 6, 0.5, seed=0)
+    mlp = ask.new("FeedForward", 6, 0.25, seed=0)
     mlp.to(F64)
     names = layout(mlp)
     loaded = mlp.load_state_dict(
@@ -370,6 +463,18 @@ def no_dropout(source):
     return change(source, "self.dropout(self.c_proj(hidden))", "self.c_proj(hidden)")
 
 
+@misconception(task="feed_forward", advice="`dropout` is the share that is set to zero, as nn.Dropout has it.")
+def dropout_as_share_kept(source):
+    """The dropout is taken for the share of the numbers that is kept."""
+    return change(source, "nn.Dropout(dropout)", "nn.Dropout(1 - dropout)")
+
+
+@misconception(task="feed_forward", advice="Use nn.Dropout, which decides about each number by itself.")
+def dropout_of_tokens(source):
+    """Whole tokens are dropped and not single numbers: that is nn.Dropout1d."""
+    return change(source, "nn.Dropout(dropout)", "nn.Dropout1d(dropout)")
+
+
 @misconception(task="feed_forward", advice="Hand `bias=bias` to both linear layers.")
 def mlp_bias_always(source):
     """The linear layers have a bias even with `bias=False`."""
@@ -399,6 +504,69 @@ def with_sigmoid(source):
     )
 
 
+@honest(task="feed_forward")
+def own_linear_layers(source):
+    """Linear layers of one's own, on bare parameters and `@`."""
+    del source
+    return """
+def gelu(x):
+    return x * (torch.tanh(x * 0.7978845608028654 * (1 + 0.044715 * x ** 2)) + 1) / 2
+
+class Affine(nn.Module):
+    def __init__(self, n_in, n_out, bias):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / n_in ** 0.5)
+        if bias:
+            self.bias = nn.Parameter(torch.zeros(n_out))
+        else:
+            self.register_parameter('bias', None)
+    def forward(self, x):
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias
+
+class FeedForward(nn.Module):
+    def __init__(self, d_model, dropout=0.0, bias=True):
+        super().__init__()
+        self.c_fc, self.c_proj, self.p = Affine(d_model, 4 * d_model, bias), Affine(4 * d_model, d_model, bias), dropout
+    def forward(self, x):
+        return F.dropout(self.c_proj(gelu(self.c_fc(x))), p=self.p, training=self.training)
+"""
+
+
+@honest(task="feed_forward")
+def a_sequential(source):
+    """The layer is an nn.Sequential with named parts; gelu has its own backward pass."""
+    del source
+    return """
+from collections import OrderedDict
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        t = torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3)))
+        return 0.5 * x * (1 + t)
+    @staticmethod
+    def backward(ctx, g):
+        x, = ctx.saved_tensors
+        k = math.sqrt(2 / math.pi)
+        t = torch.tanh(k * (x + 0.044715 * x.pow(3)))
+        return g * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x))
+
+def gelu(x):
+    return _Gelu.apply(x)
+
+class Gelu(nn.Module):
+    def forward(self, x):
+        return gelu(x)
+
+class FeedForward(nn.Sequential):
+    def __init__(self, d_model, dropout=0.0, bias=True):
+        super().__init__(OrderedDict(
+            c_fc=nn.Linear(d_model, 4 * d_model, bias), act=Gelu(), c_proj=nn.Linear(4 * d_model, d_model, bias), drop=nn.Dropout(dropout)))
+"""
+
+
 # --------------------------------------------------------------------------------------------------- block
 
 
@@ -412,7 +580,7 @@ def block_questions(ask):
         return first
     seen = block.observe(x, gradient=numbers(10, 2, 5, 12))
     silent = {name: weight * ("c_proj" not in name) for name, weight in weights.items()}
-    noisy = filled(ask, "Block", CONFIG | {"dropout": 0.5}, weights)[0]
+    noisy = filled(ask, "Block", CONFIG | {"dropout": 0.25}, weights)[0]
     noisy.train()
     return [
         *first,
@@ -559,6 +727,52 @@ def attention_detached(source):
     return change(source, "self.attn(self.ln_1(x))", "self.attn(self.ln_1(x)).detach()")
 
 
+def other_attention(source, forward):
+    """The block with an attention of its own making, under the right names."""
+    return change(source, "class Block(nn.Module):", f'''class OwnAttention(CausalSelfAttention):
+    def forward(self, x):
+        B, T, C = x.shape
+        H, D = self.n_heads, C // self.n_heads
+        q, k, v = self.c_attn(x).split(C, dim=-1)
+{forward}
+        return self.resid_dropout(self.c_proj(y))
+
+
+class Block(nn.Module):''').replace("self.attn = CausalSelfAttention(", "self.attn = OwnAttention(")
+
+
+HEADS = "        q, k, v = (part.view(B, T, H, D).transpose(1, 2) for part in (q, k, v))\n"
+MERGED = ".transpose(1, 2).reshape(B, T, C)"
+
+
+@misconception(task="block", advice="Use the CausalSelfAttention that is given: it lets no token see a later one.")
+def attention_without_mask(source):
+    """The block has an attention of its own without a causal mask: each token sees the answer. The loss will be far too good."""
+    return other_attention(source, f"{HEADS}        y = F.scaled_dot_product_attention(q, k, v){MERGED}")
+
+
+@misconception(task="block", advice="Use the CausalSelfAttention that is given, or a mask with tril(diagonal=0).")
+def mask_off_by_one(source):
+    """The block has an attention of its own, whose mask lets each token see the next one: just the answer."""
+    mask = "torch.ones(T, T, dtype=torch.bool, device=x.device).tril(1)"
+    return other_attention(source, f"{HEADS}        y = F.scaled_dot_product_attention(q, k, v, {mask}){MERGED}")
+
+
+@misconception(task="block", advice="Use the CausalSelfAttention that is given, or view(B, T, H, D).transpose(1, 2).")
+def heads_by_view(source):
+    """The block has an attention of its own, whose heads come from `view(B, H, T, D)`: that mixes positions, and the future leaks."""
+    heads = "        q, k, v = (part.reshape(B, H, T, D) for part in (q, k, v))\n"
+    return other_attention(
+        source, f"{heads}        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).reshape(B, T, C)"
+    )
+
+
+@misconception(task="block", advice="Leave x as (B, T, C): attention looks along the second dimension.")
+def attention_over_texts(source):
+    """Attention gets (T, B, C), so it looks from text to text and not from token to token."""
+    return change(source, "self.attn(self.ln_1(x))", "self.attn(self.ln_1(x).transpose(0, 1)).transpose(0, 1)")
+
+
 @honest(task="block")
 def with_names(source):
     """Each step has a name, and the additions are calls."""
@@ -582,6 +796,42 @@ class Block(nn.Module):
         stream = x.clone()
         stream = stream + self.attn(self.ln_1(stream))
         return stream + self.mlp(self.ln_2(stream))
+"""
+
+
+@honest(task="block")
+def loop_over_sublayers(source):
+    """A loop over pairs of norm and sub-layer."""
+    del source
+    return """
+class Block(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        for i in (1, 2):
+            setattr(self, f"ln_{i}", LayerNorm(config.d_model, 1e-5, config.bias))
+        self.add_module("attn", CausalSelfAttention(d_model=config.d_model, n_heads=config.n_head, dropout=config.dropout, bias=config.bias))
+        self.add_module("mlp", FeedForward(config.d_model, dropout=config.dropout, bias=config.bias))
+    def forward(self, x):
+        for norm, sub in ((self.ln_1, self.attn), (self.ln_2, self.mlp)):
+            x = sub(norm(x)) + x
+        return x
+"""
+
+
+@honest(task="block")
+def torchs_layer_norm(source):
+    """torch's own LayerNorm, which is not forbidden here."""
+    del source
+    return """
+class Block(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.ln_1, self.ln_2 = (nn.LayerNorm(config.d_model, bias=config.bias) for _ in "12")
+        self.attn = CausalSelfAttention(config.d_model, config.n_head, config.dropout, config.bias)
+        self.mlp = FeedForward(config.d_model, config.dropout, config.bias)
+    def forward(self, x):
+        h = self.attn(self.ln_1(x)).add(x)
+        return h.add(self.mlp(self.ln_2(h)))
 """
 
 
@@ -615,7 +865,16 @@ def starting_values(ask):
         "transformer.h.0.mlp.c_fc.bias",
         "transformer.h.0.ln_1.weight",
     )
-    return [width_of_start(start.get(name)) for name in names]
+    other = ask.new("GPT", ask.new("GPTConfig", **LARGE), seed=1).state_dict()
+    drawn = [start.get(name) for name in names[:3]]
+    far = [bool(weight.abs().max() > 0.07) for weight in drawn if isinstance(weight, torch.Tensor)]
+    return [width_of_start(start.get(name)) for name in names] + [any(far), same_start(start, other, names[0])]
+
+
+def same_start(one, other, name):
+    """Do two models that were made after one another start with the same numbers?"""
+    both = [state.get(name) if isinstance(state, dict) else None for state in (one, other)]
+    return all(isinstance(weight, torch.Tensor) for weight in both) and torch.equal(*both)
 
 
 def shared_memory(ask):
@@ -640,7 +899,7 @@ def gpt_questions(ask):
     some[1, 2:] = -100
     seen = model.observe(ids, targets, gradient="sum")
     full, long = (torch.arange(n).repeat(2, 1) % 13 for n in (7, 9))
-    noisy = filled(ask, "GPT", CONFIG | {"dropout": 0.5}, weights)[0]
+    noisy = filled(ask, "GPT", CONFIG | {"dropout": 0.25}, weights)[0]
     noisy.train()
     elsewhere = ask.new("GPT", ask.new("GPTConfig", **CONFIG))
     elsewhere.to("meta")
@@ -650,8 +909,10 @@ def gpt_questions(ask):
         model(ids),
         model(ids, targets),
         model(ids, some),
+        model.observe(ids, some, inputs=True).inputs_after,
         seen.value,
         seen.parameter_gradients,
+        model.observe(ids, gradient="sum").parameter_gradients,
         model(full),
         model(long),
         model(ids, targets.T.contiguous().T),
@@ -779,6 +1040,22 @@ def uniform_start(source):
     )
 
 
+@misconception(task="gpt", advice="Use nn.init.normal_: nothing is cut off.")
+def start_cut_off(source):
+    """The weights start normally distributed but cut off at three standard deviations."""
+    return change(
+        source,
+        "nn.init.normal_(parameter, mean=0.0, std=0.02)",
+        "nn.init.trunc_normal_(parameter, std=0.02, a=-0.06, b=0.06)",
+    )
+
+
+@misconception(task="gpt", advice="Take out torch.manual_seed: whoever builds a model sets the seed before.")
+def seeded_start(source):
+    """A seed is set inside, so all models start with the same weights, and the rest of the program draws the same too."""
+    return change(source, "        self.config = config\n", "        self.config = config\n        torch.manual_seed(1337)\n")
+
+
 @misconception(task="gpt", advice="Set the biases of the linear layers to zero with nn.init.zeros_.")
 def biases_not_zero(source):
     """The biases do not start at zero."""
@@ -848,6 +1125,75 @@ def only_last_logits(source):
 def no_embedding_dropout(source):
     """There is no dropout on the embeddings."""
     return change(source, "x = self.transformer.drop(x)", "pass")
+
+
+@misconception(task="gpt", advice="Add position and token first, and apply transformer.drop once, to the sum.")
+def dropout_on_tokens_only(source):
+    """The dropout acts on the embedding of the tokens alone; the positions are added after it."""
+    source = change(source, "self.transformer.wte(ids) +", "self.transformer.drop(self.transformer.wte(ids)) +")
+    return change(source, "x = self.transformer.drop(x)", "pass")
+
+
+@misconception(task="gpt", advice="Add position and token first, and apply transformer.drop once, to the sum.")
+def dropout_on_each_embedding(source):
+    """The dropout acts on both embeddings apart and not on their sum."""
+    source = change(
+        source,
+        "self.transformer.wte(ids) + self.transformer.wpe(positions)",
+        "self.transformer.drop(self.transformer.wte(ids)) + self.transformer.drop(self.transformer.wpe(positions))",
+    )
+    return change(source, "        x = self.transformer.drop(x)\n", "")
+
+
+@misconception(task="gpt", advice="Apply transformer.drop to the embeddings only: the blocks have their own dropout.")
+def dropout_after_each_block(source):
+    """The stream itself goes through dropout after every block, so little of it reaches the end."""
+    return change(source, "x = block(x)", "x = self.transformer.drop(block(x))")
+
+
+@misconception(task="gpt", advice="Apply transformer.drop to the embeddings only.")
+def dropout_before_head(source):
+    """The dropout acts once more, between the last norm and the head."""
+    return change(source, "self.lm_head(self.transformer.ln_f(x))", "self.lm_head(self.transformer.drop(self.transformer.ln_f(x)))")
+
+
+@misconception(task="gpt", advice="Apply transformer.drop to the embeddings only.")
+def dropout_of_logits(source):
+    """The dropout acts on the logits as well, and a dropped logit of 0 is no small one."""
+    return change(source, HEAD, f"self.transformer.drop({HEAD})")
+
+
+@misconception(task="gpt", advice="Leave out `.detach()` and `torch.no_grad()`: whoever calls decides about gradients.")
+def logits_cut_off(source):
+    """Without targets the logits are cut off from the model."""
+    return change(source, "return logits, None", "return logits.detach(), None")
+
+
+@misconception(task="gpt", advice="Write `targets.masked_fill(...)`, without the underscore, or use ignore_index.")
+def targets_changed(source):
+    """The caller's targets are changed in place."""
+    return change(source, "loss = F.cross_entropy", "targets.masked_fill_(targets == -100, -1); loss = F.cross_entropy").replace(
+        "ignore_index=-100", "ignore_index=-1"
+    )
+
+
+@misconception(task="gpt", advice="Leave the stream as (B, T, C): attention looks along the second dimension.")
+def texts_and_positions_swapped(source):
+    """The blocks get (T, B, C): attention looks from text to text and not from token to token."""
+    source = change(source, "x = self.transformer.drop(x)", "x = self.transformer.drop(x).transpose(0, 1)")
+    return change(source, "self.transformer.ln_f(x)", "self.transformer.ln_f(x.transpose(0, 1))")
+
+
+@misconception(task="gpt", advice="Use transpose(1, 2), or flatten(0, 1): a reshape does not move the dimensions.")
+def classes_second_by_reshape(source):
+    """The logits are reshaped to (B, V, T) and not transposed, so scores and positions are mixed up in the loss."""
+    return change(source, LOSS, "F.cross_entropy(logits.reshape(len(ids), -1, T), targets)")
+
+
+@misconception(task="gpt", advice="Leave ignore_index at -100: the token 0 is a token like any other.")
+def ignores_zero(source):
+    """Targets of 0 are ignored, as if that were padding."""
+    return change(source, "ignore_index=-100", "ignore_index=0")
 
 
 @misconception(
@@ -974,6 +1320,103 @@ def classes_second(source):
     return change(source, "self.transformer.wpe(positions)", "self.transformer.wpe.weight[:T]")
 
 
+@honest(task="gpt")
+def initialised_by_apply(source):
+    """The starting values by `apply`, those of the projections afterwards; views instead of flatten."""
+    del source
+    return """
+class GPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        assert config.vocab_size is not None
+        self.config = config
+        self.transformer = nn.ModuleDict(dict(
+            wte = nn.Embedding(config.vocab_size, config.d_model),
+            wpe = nn.Embedding(config.block_size, config.d_model),
+            drop = nn.Dropout(config.dropout),
+            h = nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
+            ln_f = LayerNorm(config.d_model, bias=config.bias),
+        ))
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.transformer.wte.weight = self.lm_head.weight
+        self.apply(self._init_weights)
+        for pn, p in self.named_parameters():
+            if pn.endswith('c_proj.weight'):
+                torch.nn.init.normal_(p, mean=0.0, std=0.02/math.sqrt(2 * config.n_layer))
+
+    def _init_weights(self, module):
+        if isinstance(module, nn.Linear):
+            torch.nn.init.normal_(module.weight, mean=0.0, std=0.02)
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            torch.nn.init.normal_(module.weight, mean=0.0, std=0.02)
+
+    def forward(self, idx, targets=None):
+        device = idx.device
+        b, t = idx.size()
+        if t > self.config.block_size:
+            raise ValueError(f"Cannot forward sequence of length {t}, block size is only {self.config.block_size}")
+        pos = torch.arange(0, t, dtype=torch.long, device=device)
+        tok_emb = self.transformer.wte(idx)
+        pos_emb = self.transformer.wpe(pos)
+        x = self.transformer.drop(tok_emb + pos_emb)
+        for block in self.transformer.h:
+            x = block(x)
+        x = self.transformer.ln_f(x)
+        if targets is not None:
+            logits = self.lm_head(x)
+            loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.reshape(-1), ignore_index=-100)
+        else:
+            logits = self.lm_head(x)
+            loss = None
+        return logits, loss
+"""
+
+
+@honest(task="gpt")
+def functional(source):
+    """F.embedding, an nn.Sequential of blocks, einsum for the head, nll_loss; the weight of the head is registered."""
+    del source
+    return """
+class GPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        std = 0.02
+        self.transformer = nn.ModuleDict()
+        self.transformer["wte"] = nn.Embedding(config.vocab_size, config.d_model, _weight=torch.randn(config.vocab_size, config.d_model) * std)
+        self.transformer["wpe"] = nn.Embedding(config.block_size, config.d_model, _weight=torch.randn(config.block_size, config.d_model) * std)
+        self.transformer["drop"] = nn.Dropout(config.dropout)
+        self.transformer["h"] = nn.Sequential(*map(Block, [config] * config.n_layer))
+        self.transformer["ln_f"] = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        del self.lm_head.weight
+        self.lm_head.register_parameter("weight", self.transformer["wte"].weight)
+        with torch.no_grad():
+            for block in self.transformer["h"]:
+                for layer in (block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj):
+                    layer.weight.normal_(0, std)
+                    if layer.bias is not None:
+                        layer.bias.zero_()
+                block.attn.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
+                block.mlp.c_proj.weight.mul_((2 * config.n_layer) ** -0.5)
+
+    def forward(self, ids, targets=None):
+        B, T = ids.shape
+        if not T <= self.config.block_size:
+            raise ValueError(T)
+        t = self.transformer
+        x = F.embedding(ids, t.wte.weight) + t.wpe.weight[None, :T]
+        hidden = t.ln_f(t.h(F.dropout(x, self.config.dropout, self.training)))
+        logits = torch.einsum("btc,vc->btv", hidden, self.lm_head.weight)
+        if targets is None:
+            return logits, None
+        logp = F.log_softmax(logits, -1)
+        return logits, F.nll_loss(logp.view(B * T, -1), targets.reshape(B * T))
+"""
+
+
 # ---------------------------------------------------------------------------------------- count_parameters
 
 
@@ -1059,6 +1502,37 @@ def count_parameters(config):
 """
 
 
+@honest(task="count_parameters")
+def layer_by_layer(source):
+    """Added up layer by layer."""
+    del source
+    return """
+def count_parameters(config):
+    total = 0
+    C = config.d_model
+    def linear(a, b): return a * b + (b if config.bias else 0)
+    def norm(): return C * (2 if config.bias else 1)
+    total += (config.vocab_size + config.block_size) * C
+    for _ in range(config.n_layer):
+        total += linear(C, 3 * C) + linear(C, C) + linear(C, 4 * C) + linear(4 * C, C) + 2 * norm()
+    return total + norm()
+"""
+
+
+@honest(task="count_parameters")
+def one_block_on_meta(source):
+    """One block built on the meta device, times n_layer."""
+    del source
+    return """
+def count_parameters(config):
+    from dataclasses import replace
+    with torch.device("meta"):
+        one = sum(p.numel() for p in Block(config).parameters())
+        last = sum(p.numel() for p in LayerNorm(config.d_model, bias=config.bias).parameters())
+    return (config.vocab_size + config.block_size) * config.d_model + config.n_layer * one + last
+"""
+
+
 # ------------------------------------------------------------------------------------------------ generate
 
 TABLE = torch.tensor(
@@ -1110,6 +1584,7 @@ def generate_questions(ask):
     uneven = TABLE * torch.tensor([[0.3], [1.0], [3.0], [1.0], [0.5]], dtype=F64) + torch.arange(5)[:, None] * 3
     found = [written(ask, TABLE, rows, 2, **setting) for setting in SETTINGS]
     found += [
+        written(ask, TABLE * 1e-4, rows, 2, temperature=1e-4),
         written(ask, uneven, rows, 1, top_k=2),
         written(ask, torch.zeros(4, 4, dtype=F64), rows.clamp(max=3), 1, top_p=0.5),
     ]
@@ -1117,6 +1592,8 @@ def generate_questions(ask):
         model = text_table(ask, training=training)
         found += [ask.generate(model, long, 3, temperature=0), model.get("diary"), model.get("training")]
         found += [ask.generate(model, torch.tensor([[9]]), 1, temperature=0), model.get("training")]
+        model(rows)
+        found.append(model.get("diary"))
     seen = ask.observe(
         "generate", text_table(ask), rows, 2, generator=ask.target.generator(4), randomness=True, inputs=True, seed=3
     )
@@ -1406,6 +1883,24 @@ def gradients_on(source):
     return change(source, "torch.no_grad()", "torch.enable_grad()")
 
 
+@misconception(task="generate", advice="Write `with torch.no_grad():`, which puts things back by itself.")
+def gradients_left_off(source):
+    """Gradients are switched off for good: afterwards nothing in the program can be trained."""
+    return change(source, "with torch.no_grad():", "torch.set_grad_enabled(False)\n        if True:")
+
+
+@misconception(task="generate", advice="Take the argmax only where temperature == 0.")
+def near_zero_taken_for_zero(source):
+    """A temperature near 0 is treated as 0."""
+    return change(source, "if temperature == 0:", "if temperature < 1e-3:")
+
+
+@misconception(task="generate", advice="Crop what you hand to the model, under another name, and append to the whole text.")
+def beginning_lost(source):
+    """The text itself is cropped to the context, so its beginning is lost."""
+    return change(source, "window = ids[:, -model.config.block_size:]", "window = ids = ids[:, -model.config.block_size:]")
+
+
 @misconception(task="generate", advice="Return the prompt and the new tokens together.")
 def prompt_left_out(source):
     """Only the new tokens are returned."""
@@ -1520,9 +2015,106 @@ def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None
 """
 
 
+@honest(task="generate")
+def kthvalue_and_a_loop(source):
+    """A context manager for the mode, kthvalue for top_k, a plain loop for top_p."""
+    del source
+    return """
+from contextlib import contextmanager
+
+@contextmanager
+def evaluating(model):
+    before = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for m, mode in before.items():
+            m.training = mode
+
+def _nucleus(p, top_p):
+    out = torch.zeros_like(p)
+    for b in range(p.shape[0]):
+        total = 0.0
+        for i in torch.argsort(p[b], descending=True, stable=True).tolist():
+            out[b, i] = p[b, i]
+            total += p[b, i].item()
+            if total >= top_p:
+                break
+    return out
+
+@torch.no_grad()
+def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None):
+    if temperature < 0: raise ValueError(f"temperature {temperature} < 0")
+    if not (top_k is None or top_k >= 1): raise ValueError(f"bad top_k: {top_k}")
+    if not (top_p is None or 0 < top_p <= 1): raise ValueError(f"bad top_p: {top_p}")
+    with evaluating(model):
+        while max_new_tokens > 0:
+            max_new_tokens -= 1
+            z = model(ids[:, -model.config.block_size:])[0][:, -1, :]
+            V = z.shape[-1]
+            if temperature == 0:
+                nxt = z.max(dim=-1).indices.unsqueeze(1)
+            else:
+                z = z.double() / temperature
+                if top_k is not None and top_k < V:
+                    kth = z.kthvalue(V - top_k + 1, dim=-1, keepdim=True).values
+                    z = torch.where(z >= kth, z, torch.tensor(-torch.inf, dtype=z.dtype))
+                p = torch.softmax(z, -1)
+                if top_p is not None:
+                    p = _nucleus(p, top_p)
+                nxt = torch.multinomial(p, 1, generator=generator)
+            ids = torch.hstack((ids, nxt))
+    return ids
+"""
+
+
+@honest(task="generate")
+def recursive(source):
+    """Calls itself for the rest; probabilities that do not sum to one; the number of tokens kept counted."""
+    del source
+    return """
+def generate(model, ids, max_new_tokens, temperature=1.0, top_k=None, top_p=None, generator=None):
+    if temperature < 0:
+        raise ValueError(temperature)
+    if top_k is not None and top_k < 1:
+        raise ValueError(top_k)
+    if top_p is not None and not (top_p > 0 and top_p <= 1):
+        raise ValueError(top_p)
+    if max_new_tokens == 0:
+        return ids.clone()
+    training = model.training
+    try:
+        model.eval()
+        with torch.inference_mode():
+            out, _ = model(ids[..., -model.config.block_size:])
+            scores = out[:, -1].clone()
+            if not temperature:
+                new = scores.topk(1).indices
+            else:
+                scores /= temperature
+                if top_k is not None:
+                    values, where = scores.topk(min(scores.size(-1), top_k))
+                    scores = torch.full_like(scores, -math.inf).scatter(1, where, values)
+                probs = F.softmax(scores, dim=-1)
+                if top_p is not None:
+                    rank = probs.argsort(dim=-1, descending=True)
+                    run = probs.gather(-1, rank).cumsum(-1)
+                    size = (run < top_p).sum(-1, keepdim=True) + 1
+                    keep = torch.arange(probs.size(-1))[None] < size
+                    mask = torch.zeros_like(keep).scatter(1, rank, keep)
+                    probs = probs * mask
+                new = probs.multinomial(1, generator=generator)
+    finally:
+        model.train(training)
+    return generate(model, torch.cat([ids, new], 1), max_new_tokens - 1, temperature, top_k, top_p, generator)
+"""
+
+
 # ----------------------------------------------------------------------------------------------- load_gpt2
 
 SMALL = {"vocab_size": 11, "block_size": 5, "n_layer": 2, "n_head": 3, "d_model": 6}
+DEEP = {"vocab_size": 3, "block_size": 2, "n_layer": 12, "n_head": 1, "d_model": 2}
 SQUARE = {"vocab_size": 6, "block_size": 6, "n_layer": 1, "n_head": 2, "d_model": 6}
 TURNED = ("c_attn.weight", "c_fc.weight", "c_proj.weight")
 
@@ -1535,6 +2127,16 @@ def file_of(config, prefix="transformer.", seed=15):
         for name, weight in wanted.items()
     }
     return stored, wanted
+
+
+def shares_memory(ask, stored):
+    """Is what is done to the model afterwards done to the file's tensors too?"""
+    model, file = ask.new("GPT", ask.new("GPTConfig", **SMALL), seed=0), ask.keep("deepcopy", stored)
+    ask.load_gpt2(model, file)
+    parameter = model.keep("transformer.wpe.weight")
+    ask.set(parameter, "requires_grad", False)
+    parameter.zero_()
+    return file.keep("__getitem__", "transformer.wpe.weight").detach()
 
 
 def outcome_of(ask, config, stored, wanted):
@@ -1567,6 +2169,8 @@ def load_questions(ask):
     head = {"lm_head.weight": stored["transformer.wte.weight"]}
     bare, bare_wanted = file_of(BARE)
     square, square_wanted = file_of(SQUARE)
+    deep, deep_wanted = file_of(DEEP)
+    deep |= {f"transformer.h.{layer}.attn.bias": torch.ones(1, 1, 2, 2) for layer in range(12)}
     files = [
         stored,
         plain,
@@ -1579,10 +2183,13 @@ def load_questions(ask):
         stored | {"transformer.ln_f.bias": torch.ones(1)},
         stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)},
         stored | {"lm_head.weight": head["lm_head.weight"] + 1},
+        stored | {"lm_head.weight": head["lm_head.weight"][:4]},
     ]
     return [outcome_of(ask, SMALL, file, wanted) for file in files] + [
         outcome_of(ask, BARE, bare, bare_wanted),
         outcome_of(ask, SQUARE, square, square_wanted),
+        outcome_of(ask, DEEP, deep, deep_wanted),
+        shares_memory(ask, stored),
     ]
 
 
@@ -1734,6 +2341,50 @@ def shapes_not_compared(source):
     return change(source, "if tensor.shape != own[name].shape:", "if False:")
 
 
+@misconception(task="load_gpt2", advice="Layers go beyond 9: write `h\\.\\d+\\.`, with the plus.")
+def masks_of_ten_layers_only(source):
+    """The masks of layers 10 and up are taken for unknown keys: `\\d` is one digit."""
+    return change(source, r"h\.\d+\.attn", r"h\.\d\.attn")
+
+
+@misconception(task="load_gpt2", advice="Copy the numbers with copy_, instead of putting the file's tensor in place.")
+def memory_shared(source):
+    """The model takes over the file's own tensors, so training it changes the caller's dictionary."""
+    return change(
+        source, "own[name].copy_(tensor)", "model.get_parameter(name).data = tensor.to(own[name].dtype)"
+    )
+
+
+@misconception(
+    task="load_gpt2",
+    advice="Compare the shape of lm_head.weight first, and raise ValueError: comparing unequal shapes raises RuntimeError.",
+)
+def head_shape_not_compared(source):
+    """A head of another shape raises RuntimeError and not ValueError."""
+    source = change(source, "if tensor.shape != own[name].shape:", 'if name != "lm_head.weight" and tensor.shape != own[name].shape:')
+    return change(
+        source,
+        'not torch.equal(head, ready["transformer.wte.weight"].to(head.dtype))',
+        'not (head == ready["transformer.wte.weight"].to(head.dtype)).all()',
+    )
+
+
+@misconception(
+    task="load_gpt2",
+    advice="Compare names and shapes yourself before you copy: load_state_dict copies what fits, and complains afterwards.",
+)
+def load_state_dict_complains_too_late(source):
+    """load_state_dict is left to find what is wrong, and by then it has copied the rest."""
+    source = change(source, "if tensor.shape != own[name].shape:", "if False:")
+    source = change(source, MISSING, "if False:")
+    return change(
+        source,
+        "    with torch.no_grad():\n        for name, tensor in ready.items():\n            own[name].copy_(tensor)\n",
+        "    try:\n        model.load_state_dict({**ready, 'lm_head.weight': ready.get('transformer.wte.weight')})\n"
+        "    except (RuntimeError, AttributeError) as error:\n        raise ValueError(str(error))\n",
+    )
+
+
 @misconception(
     task="load_gpt2",
     advice="Leave the dictionary that was handed to you as it is: `continue` instead of `del` or `pop`.",
@@ -1803,4 +2454,69 @@ def load_gpt2(model, weights):
             raise ValueError("unknown: " + key)
     for parameter, value in pairs:
         parameter.data.copy_(value)
+"""
+
+
+@honest(task="load_gpt2")
+def rolled_back(source):
+    """Copies at once, and puts everything back if something is wrong."""
+    del source
+    return """
+def load_gpt2(model, weights):
+    backup = {k: v.clone() for k, v in model.state_dict().items()}
+    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
+    todo = dict(weights)
+    try:
+        for name, own in model.state_dict().items():
+            short = name.removeprefix("transformer.")
+            if name == "lm_head.weight":
+                continue
+            value = todo.pop("transformer." + short, None)
+            if value is None:
+                value = todo.pop(short, None)
+            if value is None:
+                raise ValueError(f"{short} is missing")
+            if name.rpartition(".")[0] in linear and name.endswith("weight") and value.ndim == 2:
+                value = value.T
+            if value.shape != own.shape:
+                raise ValueError(f"{short} has a wrong shape")
+            own.copy_(value)
+        head = todo.pop("lm_head.weight", None)
+        wte = weights.get("transformer.wte.weight", weights.get("wte.weight"))
+        if head is not None and not torch.equal(head, wte):
+            raise ValueError("lm_head.weight is another")
+        rest = [k for k in todo if not k.endswith((".attn.bias", ".attn.masked_bias"))]
+        if rest:
+            raise ValueError(f"unknown: {rest}")
+    except BaseException:
+        model.load_state_dict(backup)
+        raise
+"""
+
+
+@honest(task="load_gpt2")
+def tried_on_a_copy(source):
+    """Lets load_state_dict complain about a copy of the model first."""
+    del source
+    return """
+import copy
+def load_gpt2(model, weights):
+    flip = ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"]
+    sd = {}
+    for k, v in weights.items():
+        if re.search(r"\\.attn\\.(bias|masked_bias)$", k):
+            continue
+        if k != "lm_head.weight" and not k.startswith("transformer."):
+            k = "transformer." + k
+        sd[k] = v.mT if any(k.endswith(f) for f in flip) and v.dim() > 1 else v
+    if "transformer.wte.weight" in sd:
+        sd.setdefault("lm_head.weight", sd["transformer.wte.weight"])
+        if not torch.equal(sd["lm_head.weight"], sd["transformer.wte.weight"]):
+            raise ValueError("lm_head.weight != wte.weight")
+    trial = copy.deepcopy(model)
+    try:
+        trial.load_state_dict(sd, strict=True)
+    except RuntimeError as e:
+        raise ValueError(str(e)) from e
+    model.load_state_dict(sd)
 """

@@ -134,7 +134,8 @@ def draw_residual_stream():
     def arrow(start, end, **style):
         axes.annotate("", end, start, zorder=1, arrowprops=dict(arrowstyle="-|>", color="#444444", lw=1.6, **style))
 
-    axes.annotate("", (20.2, 0), (1.2, 0), zorder=0, arrowprops=dict(arrowstyle="-|>", color="#3b6fb6", lw=6))
+    axes.plot((1.2, 19.0), (0, 0), color="#3b6fb6", lw=6, zorder=0)
+    arrow((19.0, 0), (19.9, 0))
     box(1.2, 0, "wte + wpe", "#dce9f7")
     for block, left in enumerate((3.6, 11.6)):
         axes.add_patch(plt.Rectangle((left - 0.5, -0.75), 7.3, 5.3, fill=False, edgecolor="#999999", ls="--"))
@@ -149,7 +150,7 @@ def draw_residual_stream():
             axes.text(x + 2.0, 0, "+", ha="center", va="center", fontsize=15, zorder=3,
                       bbox=dict(boxstyle="circle,pad=0.15", facecolor="white", edgecolor="#3b6fb6"))
     box(20.6, 0, "ln_f", "#f3f3f3")
-    arrow((21.3, 0), (22.1, 0))
+    arrow((21.2, 0), (22.0, 0))
     box(22.9, 0, "lm_head", "#dce9f7")
     axes.text(10.5, -1.15, "the residual stream: (B, T, C) all the way", ha="center", color="#3b6fb6", fontsize=11)
     axes.text(22.9, -1.15, "logits (B, T, V)", ha="center", color="#666666")
@@ -726,6 +727,9 @@ print("gpt: the visible checks pass.")
 # **Who sees whom.** Change one token, and see which logits move. The one at that place and the ones after it; never one before.
 
 # %% tags=["demo"]
+torch.set_num_threads(1)    # the models of this notebook are so small that they are quickest on one
+
+
 def draw_influence():
     """Change each token in turn and measure how far each position's logits move."""
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ Rows 92 to 104 of the catalogue are all here but for what cannot be seen from ou
   functional attention in eval mode is the model's fault, and the model is given.
 * 103, the prefix `_orig_mod.` comes from `torch.compile`, which the course does not use; the given GPT has
   no buffers to lose.
-* 104, TF32 and the wrong device need a GPU to be seen; tensors made on the CPU are `stays_on_the_cpu`.
+* 104, TF32 needs a GPU to be seen; tensors made on the CPU are `stays_on_the_cpu` and `batches_on_the_cpu`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from autograder.diagnosis import battery, change, honest, misconception
-from autograder.errors import StudentError
+from autograder.errors import Exhausted, StudentError
 
 # The batteries ask with the same tiny GPT, batches and drives as the hidden tests beside this file.
 _spec = importlib.util.spec_from_file_location("hidden_training", Path(__file__).with_name("test_hidden.py"))
@@ -135,6 +135,36 @@ def windows(ids, context_length, stride):
 """
 
 
+@honest(task="windows")
+def as_strided(source):
+    """A strided view of windows one longer, cut at either end."""
+    del source
+    return """
+def windows(ids, context_length, stride):
+    n = max(0, (ids.numel() - context_length - 1) // stride + 1)
+    ids = ids.contiguous()
+    if n <= 0:
+        empty = torch.zeros((0, context_length), dtype=ids.dtype, device=ids.device)
+        return empty, empty.clone()
+    both = torch.as_strided(ids, (n, context_length + 1), (stride, 1))
+    return both[:, :-1], both[:, 1:]
+"""
+
+
+@honest(task="windows")
+def unfolded_twice(source):
+    """Inputs and targets unfolded apart."""
+    del source
+    return """
+def windows(ids, context_length, stride):
+    if ids.size(0) < context_length + 1:
+        return (torch.empty((0, context_length), dtype=ids.dtype, device=ids.device),) * 2
+    x = ids[:-1].unfold(0, context_length, stride)
+    y = ids[1:].unfold(0, context_length, stride)
+    return x, y
+"""
+
+
 # get_batch ----------------------------------------------------------------------------------------------------------
 
 
@@ -158,6 +188,7 @@ def batch_questions(ask):
         drawn(data, 4, 2, device="meta", seed=6),
         ask.observe("get_batch", data, 4, 3, generator=ask.generator(6), randomness=True, seed=1).random_used,
         ask.observe("get_batch", data, 4, 3, seed=9).value,
+        ask.get_batch(data, 4, 3),  # where the one before left off
     ]
 
 
@@ -265,6 +296,26 @@ def from_the_start(source):
     )
 
 
+@misconception(task="get_batch", advice="Draw each start by itself, with torch.randint: a window may come twice.")
+def drawn_without_repetition(source):
+    """The starts are the first of a permutation, so no window can come twice in a batch."""
+    return change(
+        source,
+        "torch.randint(len(data) - block_size, (batch_size,), generator=generator)",
+        "torch.randperm(len(data) - block_size, generator=generator)[:batch_size]",
+    )
+
+
+@misconception(task="get_batch", advice="Leave out the seed: with generator=None torch.randint draws from torch's own state.")
+def seed_of_its_own(source):
+    """Without a generator a fixed seed is used, so every batch is the same."""
+    return change(
+        source,
+        "    # The greatest start",
+        "    generator = generator or torch.Generator().manual_seed(1337)\n    # The greatest start",
+    )
+
+
 @honest(task="get_batch")
 def batch_by_stack(source):
     """Slices in a list, stacked, as in nanoGPT."""
@@ -293,6 +344,23 @@ def get_batch(data, block_size, batch_size, device="cpu", generator=None):
 """
 
 
+@honest(task="get_batch")
+def by_numpy(source):
+    """Positions by numpy, once for x and once for y."""
+    del source
+    return """
+import numpy as np
+def get_batch(data, block_size, batch_size, device="cpu", generator=None):
+    n = data.shape[0]
+    if not n > block_size:
+        raise ValueError("%d tokens, block size %d" % (n, block_size))
+    starts = torch.randint(low=0, high=n - block_size, size=(batch_size,), generator=generator).numpy()
+    idx = np.add.outer(starts, np.arange(block_size))
+    arr = data.cpu().numpy()
+    return tuple(torch.from_numpy(arr[idx + k].astype(np.int64)).to(device) for k in (0, 1))
+"""
+
+
 # cross_entropy ------------------------------------------------------------------------------------------------------
 
 
@@ -317,6 +385,7 @@ def loss_questions(ask):
         ask.cross_entropy(half, halves),
         ask.cross_entropy(logits, torch.full((2, 3), -100)),
         ask.cross_entropy(large.float(), torch.tensor([0, 0])),
+        ask.cross_entropy(torch.tensor([[200.0, 199.0], [-200.0, -200.0]]), torch.tensor([0, 1])),
     ]
 
 
@@ -465,6 +534,34 @@ def likeliest_instead(source):
     return change(source, "logits.gather(-1, index.unsqueeze(-1)).squeeze(-1)", "logits.max(dim=-1).values")
 
 
+@misconception(task="cross_entropy", advice="Use torch.logsumexp over the last dimension, or subtract each row's own maximum.")
+def one_maximum_for_all(source):
+    """The maximum that keeps exp from overflowing is taken over the whole tensor, so rows of small logits vanish."""
+    return change(source, "torch.logsumexp(logits, dim=-1)", "((logits - logits.max()).exp().sum(-1).log() + logits.max())")
+
+
+@misconception(task="cross_entropy", advice="The classes are the last dimension: dim=-1. (F.cross_entropy has them second.)")
+def classes_second(source):
+    """The classes are looked for in the second dimension and not in the last."""
+    return change(source, "torch.logsumexp(logits, dim=-1)", "torch.logsumexp(logits, dim=1)")
+
+
+@misconception(task="cross_entropy", advice="Shift nothing in here: the targets come already shifted by one.")
+def shifted_in_the_loss(source):
+    """The loss shifts the targets by one itself, as Hugging Face's models do."""
+    return change(
+        source,
+        "    logits = logits.to(",
+        "    if targets.dim() > 1:\n        logits, targets = logits[..., :-1, :], targets[..., 1:]\n    logits = logits.to(",
+    )
+
+
+@misconception(task="cross_entropy", advice="Divide by the number of targets that count, and not by that of all logits.")
+def divided_by_classes_too(source):
+    """The sum is divided by the number of all logits, so the loss is V times too small."""
+    return change(source, "/ counts.sum().clamp(min=1)", "/ (counts.sum().clamp(min=1) * logits.shape[-1])")
+
+
 @honest(task="cross_entropy")
 def loss_by_log_softmax(source):
     """log_softmax, then the rows that count, picked by a boolean mask."""
@@ -494,6 +591,43 @@ def cross_entropy(logits, targets, ignore_index=-100):
     hot = F.one_hot(torch.where(keep, targets, 0), logits.shape[-1]).to(logp.dtype)
     total = -(hot * logp * keep.unsqueeze(-1)).sum()
     return total / max(int(keep.sum()), 1)
+"""
+
+
+@honest(task="cross_entropy")
+def row_by_row(source):
+    """Row after row in plain Python."""
+    del source
+    return """
+def cross_entropy(logits, targets, ignore_index=-100):
+    rows = logits.reshape(-1, logits.size(-1))
+    if rows.dtype in (torch.float16, torch.bfloat16):
+        rows = rows.float()
+    flat = targets.reshape(-1)
+    total, n = rows.new_zeros(()), 0
+    for row, t in zip(rows, flat.tolist()):
+        if t == ignore_index:
+            continue
+        total = total - torch.log_softmax(row, 0)[t]
+        n += 1
+    return total / n if n else rows.sum() * 0
+"""
+
+
+@honest(task="cross_entropy")
+def categorical(source):
+    """The log-probability of a torch.distributions.Categorical."""
+    del source
+    return """
+def cross_entropy(logits, targets, ignore_index=-100):
+    if not logits.dtype.is_floating_point or logits.dtype.itemsize < 4:
+        logits = logits.to(torch.float32)
+    keep = targets.ne(ignore_index)
+    z, t = logits[keep], targets[keep]
+    if t.numel() == 0:
+        return (logits * 0).sum()
+    z = z - z.amax(-1, keepdim=True).detach()
+    return -torch.distributions.Categorical(logits=z, validate_args=False).log_prob(t).mean()
 """
 
 
@@ -612,6 +746,12 @@ def no_warmup_crashes(source):
     )
 
 
+@misconception(task="learning_rate", advice="The way up begins at peak / warmup_steps, however large the floor is.")
+def warmup_from_the_floor(source):
+    """The way up begins at the floor and not at peak / warmup_steps."""
+    return change(source, "return peak * (step + 1) / warmup_steps", "return floor + (peak - floor) * (step + 1) / warmup_steps")
+
+
 @honest(task="learning_rate")
 def rate_in_one_expression(source):
     """Everything by min and max."""
@@ -625,6 +765,19 @@ def learning_rate(step, *, peak, floor, warmup_steps, total_steps):
 """
 
 
+@honest(task="learning_rate")
+def cosine_squared(source):
+    """The half angle's cosine squared, everything by min and max."""
+    del source
+    return """
+def learning_rate(step, *, peak, floor, warmup_steps, total_steps):
+    if warmup_steps and step < warmup_steps:
+        return peak * min(1.0, (step + 1) / warmup_steps)
+    done = min(max(step - warmup_steps, 0), total_steps - warmup_steps) / max(total_steps - warmup_steps, 1)
+    return floor + (peak - floor) * math.cos(math.pi / 2 * done) ** 2
+"""
+
+
 # clip_gradients -----------------------------------------------------------------------------------------------------
 
 
@@ -632,8 +785,8 @@ def learning_rate(step, *, peak, floor, warmup_steps, total_steps):
 def clip_questions(ask):
     """Too long, short enough, without gradients, from a generator, and whether the tensors stay the same."""
     questions = []
-    for share in (0.4, 2.0):
-        norm, gradients = hidden.clipped(ask, 2, share)
+    for share, scale in ((0.4, 2.0), (2.0, 2.0), (0.4, 0.01)):
+        norm, gradients = hidden.clipped(ask, 2, share, scale)
         questions += [norm, gradients]
     model, parameters = hidden.with_gradients(ask, 3)
     tensors = [parameter.keep("grad") for parameter in parameters]
@@ -783,6 +936,22 @@ def norm_is_a_tensor(source):
     )
 
 
+@misconception(task="clip_gradients", advice="Compare the length with max_norm, whatever max_norm is.")
+def only_above_one(source):
+    """A gradient shorter than 1 is never clipped, however small max_norm is."""
+    return change(source, "if norm > max_norm:", "if norm > max(max_norm, 1.0):")
+
+
+@misconception(task="clip_gradients", advice="The length is the root of the sum of squares, and not the sum of absolute values.")
+def sum_of_absolutes(source):
+    """The sum of absolute values is taken for the length (the L1 norm)."""
+    return change(
+        change(source, "torch.linalg.vector_norm(g, dtype", "torch.linalg.vector_norm(g, 1, dtype"),
+        "torch.linalg.vector_norm(torch.stack(lengths))",
+        "torch.stack(lengths).sum()",
+    )
+
+
 @honest(task="clip_gradients")
 def clip_by_squares(source):
     """A sum of squares as Python floats, and no small number in the denominator."""
@@ -811,6 +980,37 @@ def clip_gradients(parameters, max_norm):
         for g in grads:
             g.copy_(g * coefficient)
     return total.item()
+"""
+
+
+@honest(task="clip_gradients")
+def foreach_norms(source):
+    """torch._foreach_norm and _foreach_mul_, the lengths in float64."""
+    del source
+    return """
+def clip_gradients(parameters, max_norm):
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if len(grads) == 0:
+        return 0.0
+    total = torch.stack([n.double() for n in torch._foreach_norm(grads)]).pow(2).sum().sqrt().item()
+    if total > max_norm:
+        torch._foreach_mul_(grads, max_norm / total)
+    return total
+"""
+
+
+@honest(task="clip_gradients")
+def total_norm_of_torch(source):
+    """torch's get_total_norm, and a factor that is never above one."""
+    del source
+    return """
+def clip_gradients(parameters, max_norm):
+    ps = [p for p in list(parameters) if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in ps])
+    scale = (max_norm / (norm + 1e-6)).clamp(max=1.0) if ps else None
+    for p in ps:
+        p.grad.data *= scale
+    return float(norm)
 """
 
 
@@ -1046,6 +1246,35 @@ def other_defaults(source):
     return change(source, "betas=(0.9, 0.999)", "betas=(0.9, 0.95)")
 
 
+@misconception(task="adamw", advice="Divide the root by sqrt(1 - beta2 ** t): v is corrected before the root is taken.")
+def correction_outside_the_root(source):
+    """The root of the mean square is divided by the correction, and not by the correction's root."""
+    return change(source, "math.sqrt(correction2)", "correction2")
+
+
+@misconception(task="adamw", advice="Correct each mean by its own beta: m by beta1, v by beta2.")
+def corrections_swapped(source):
+    """The corrections of the two means are swapped."""
+    return change(change(source, "correction1 = 1 - beta1", "correction1 = 1 - beta2"), "correction2 = 1 - beta2", "correction2 = 1 - beta1")
+
+
+@misconception(task="adamw", advice="Use the running mean square as it is: keeping its maximum is AMSGrad.")
+def amsgrad(source):
+    """The largest mean square so far is used: that is AMSGrad."""
+    return change(
+        source,
+        "                denominator = (square.sqrt()",
+        "                state['max'] = torch.maximum(state.get('max', square), square)\n"
+        "                denominator = (state['max'].sqrt()",
+    )
+
+
+@misconception(task="adamw", advice="Decay whatever the group says: parameter_groups has decided already.")
+def only_matrices_decay(source):
+    """The optimizer spares parameters of one dimension by itself, whatever their group says."""
+    return change(source, '1 - lr * group["weight_decay"]', '1 - lr * group["weight_decay"] * (parameter.dim() > 1)')
+
+
 @honest(task="adamw")
 def adamw_by_the_formula(source):
     """The formula as printed, out of place, with a tensor for the count."""
@@ -1102,6 +1331,101 @@ class AdamW(torch.optim.Optimizer):
                         p -= group["lr"] * group["weight_decay"] * p
                         p -= group["lr"] * root / (1 - beta1 ** t) * m / (torch.sqrt(v) + group["eps"] * root)
                         state["t"], state["m"], state["v"] = t, m, v
+"""
+
+
+@honest(task="adamw")
+def foreach_operations(source):
+    """torch's _foreach operations over all parameters of a group; other names in the state, the count a tensor."""
+    del source
+    return """
+class AdamW(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, dict(lr=lr, b1=betas[0], b2=betas[1], betas=betas, eps=eps, weight_decay=weight_decay))
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure() if closure is not None else None
+        for g in self.param_groups:
+            ps = [p for p in g["params"] if p.grad is not None]
+            if not ps:
+                continue
+            grads = [p.grad for p in ps]
+            b1, b2 = g["betas"]
+            for p in ps:
+                st = self.state[p]
+                if len(st) == 0:
+                    st["m"], st["v"], st["t"] = torch.zeros_like(p), torch.zeros_like(p), torch.zeros(())
+                st["t"] += 1
+            m, v, t = ([self.state[p][k] for p in ps] for k in "mvt")
+            torch._foreach_mul_(ps, 1 - g["lr"] * g["weight_decay"])
+            torch._foreach_lerp_(m, grads, 1 - b1)
+            torch._foreach_mul_(v, b2)
+            torch._foreach_addcmul_(v, grads, grads, 1 - b2)
+            den = torch._foreach_sqrt(v)
+            torch._foreach_div_(den, [math.sqrt(1 - b2 ** x.item()) for x in t])
+            torch._foreach_add_(den, g["eps"])
+            torch._foreach_addcdiv_(ps, m, den, [-g["lr"] / (1 - b1 ** x.item()) for x in t])
+        return loss
+"""
+
+
+@honest(task="adamw")
+def hats_as_printed(source):
+    """The hats as printed, other names in the state, the decay subtracted."""
+    del source
+    return """
+class AdamW(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, defaults)
+
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._one(p, **{k: group[k] for k in ("lr", "betas", "eps", "weight_decay")})
+
+    def _one(self, p, lr, betas, eps, weight_decay):
+        s = self.state[p]
+        s.setdefault("n", 0)
+        s["n"] += 1
+        g = p.grad.detach()
+        b1, b2 = betas
+        s["avg"] = b1 * s.get("avg", 0.0) + (1 - b1) * g
+        s["sq"] = b2 * s.get("sq", 0.0) + (1 - b2) * g * g
+        m_hat = s["avg"] / (1 - b1 ** s["n"])
+        v_hat = s["sq"] / (1 - b2 ** s["n"])
+        p.data = p.data - lr * weight_decay * p.data - lr * m_hat / (v_hat ** 0.5 + eps)
+"""
+
+
+@honest(task="adamw")
+def powers_kept(source):
+    """The powers of the betas are remembered instead of a step count."""
+    del source
+    return """
+class AdamW(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for p in filter(lambda p: p.grad is not None, group["params"]):
+                st = self.state[p]
+                if "moments" not in st:
+                    st["moments"] = [torch.zeros_like(p), torch.zeros_like(p)]
+                    st["powers"] = [1.0, 1.0]
+                (m, v), (b1, b2) = st["moments"], group["betas"]
+                st["powers"] = [st["powers"][0] * b1, st["powers"][1] * b2]
+                m += (1 - b1) * (p.grad - m)
+                v += (1 - b2) * (p.grad.square() - v)
+                p -= group["lr"] * group["weight_decay"] * p
+                p -= group["lr"] * (m / (1 - st["powers"][0])) / ((v / (1 - st["powers"][1])).sqrt() + group["eps"])
+        return loss
 """
 
 
@@ -1221,6 +1545,13 @@ def decay_the_vectors(source):
     )
 
 
+@misconception(task="parameter_groups", advice="Go by p.dim() over all parameters: an embedding is a matrix as well.")
+def only_linear_decays(source):
+    """Only the weights of nn.Linear decay, so the position embedding does not."""
+    source = change(source, "    return [", "    linear = {m.weight for m in model.modules() if isinstance(m, nn.Linear)}\n    return [")
+    return change(change(source, "if p.dim() >= 2", "if p in linear"), "if p.dim() < 2", "if p not in linear")
+
+
 @honest(task="parameter_groups")
 def groups_by_a_loop(source):
     """A loop over the names with a set of those seen; empty groups left out."""
@@ -1234,6 +1565,24 @@ def parameter_groups(model, weight_decay):
                 (decay if p.ndim > 1 else rest).append(p)
     groups = [{"params": decay, "weight_decay": weight_decay, "name": "decay"}, {"params": rest, "weight_decay": 0}]
     return [group for group in groups if group["params"]]
+"""
+
+
+@honest(task="parameter_groups")
+def sorted_by_truth(source):
+    """Two lists under True and False; tied names skipped by id; another key in the groups."""
+    del source
+    return """
+def parameter_groups(model, weight_decay):
+    seen = {}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        if p.requires_grad and id(p) not in seen:
+            seen[id(p)] = p
+    groups = {True: [], False: []}
+    for p in seen.values():
+        groups[p.ndim > 1].append(p)
+    return [{"params": groups[True], "weight_decay": weight_decay, "name": "decay"},
+            {"params": groups[False], "weight_decay": 0, "name": "rest"}]
 """
 
 
@@ -1467,6 +1816,22 @@ def inputs_as_targets(source):
     return change(source, "_, loss = model(x, y)", "_, loss = model(x, x)", count=2)
 
 
+@misconception(task="train_step", advice="Keep the losses of the passes that you learn from; run nothing after the step.")
+def loss_after_the_step(source):
+    """The loss returned is measured once more after the step, on weights that have just learnt these batches."""
+    return change(
+        source,
+        "    return torch.stack",
+        "    with torch.no_grad():\n        losses = [model(x, y)[1] for x, y in batches]\n    return torch.stack",
+    )
+
+
+@misconception(task="train_step", advice="Divide by the number of micro-batches: the model's loss is a mean over its rows already.")
+def divided_by_rows(source):
+    """The loss is divided by the number of texts in a micro-batch and not by that of the micro-batches."""
+    return change(source, "(loss / len(batches)).backward()", "(loss / len(x)).backward()")
+
+
 @honest(task="train_step")
 def step_with_enabled(source):
     """One autocast for both cases, floats added up, and the optimizer's own zero_grad."""
@@ -1515,6 +1880,60 @@ def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
 """
 
 
+@honest(task="train_step")
+def autograd_grad(source):
+    """torch.autograd.grad, summed by hand, then put into .grad."""
+    del source
+    return """
+def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
+    ps = [p for p in model.parameters() if p.requires_grad]
+    kind = ps[0].device.type
+    total, loss_sum = [torch.zeros_like(p) for p in ps], 0.0
+    for x, y in batches:
+        with torch.autocast(device_type=kind, dtype=autocast_dtype or torch.bfloat16, enabled=autocast_dtype is not None):
+            loss = model(x, y)[1]
+        for t, g in zip(total, torch.autograd.grad(loss, ps, allow_unused=True)):
+            if g is not None:
+                t += g
+        loss_sum += loss.item()
+    for p, t in zip(ps, total):
+        p.grad = t / len(batches)
+    norm = clip_gradients(ps, max_norm)
+    optimizer.step()
+    for p in ps:
+        p.grad = None
+    return loss_sum / len(batches), norm
+"""
+
+
+@honest(task="train_step")
+def functional_call(source):
+    """torch.func: the loss as a function of the parameters."""
+    del source
+    return """
+def train_step(model, optimizer, batches, max_norm=1.0, autocast_dtype=None):
+    params = {n: p for n, p in model.named_parameters()}
+    dev = next(iter(params.values())).device.type
+    def loss_of(p, x, y):
+        with torch.autocast(dev, dtype=autocast_dtype, enabled=autocast_dtype is not None):
+            return torch.func.functional_call(model, p, (x, y))[1]
+    for p in model.parameters():
+        p.grad = None
+    losses = []
+    for x, y in batches:
+        grads, loss = torch.func.grad_and_value(loss_of)(params, x, y)
+        losses.append(loss.item())
+        for n, g in grads.items():
+            g = g.detach() / len(batches)
+            params[n].grad = g if params[n].grad is None else params[n].grad + g
+    norm = clip_gradients(model.parameters(), max_norm)
+    optimizer.step()
+    for p in model.parameters():
+        p.grad = None
+    return math.fsum(losses) / len(losses), norm
+"""
+
+
 # evaluate -----------------------------------------------------------------------------------------------------------
 
 
@@ -1540,6 +1959,8 @@ def judge_questions(ask):
             [_field(each, "gradients") for each in passes],
             sorted(_field(each, "shape") for each in passes),
         ]
+        model(*pair(1))
+        modes.append(_field(_all(watch.get("passes"))[-1], "gradients"))
     return [*plain, *modes]
 
 
@@ -1656,6 +2077,34 @@ def all_at_once(source):
     return change(source, "    # Full windows", "    batch_size = len(data)\n    # Full windows")
 
 
+@misconception(task="evaluate", advice="Write `with torch.no_grad():`, which puts things back by itself.")
+def gradients_left_off(source):
+    """Gradients are switched off for good: after the first evaluation nothing learns any more."""
+    return change(source, "with torch.no_grad():", "torch.set_grad_enabled(False)\n        if True:")
+
+
+@misconception(task="evaluate", advice="Let the last window be shorter: `data[len(inputs) * block_size:]`.")
+def last_window_filled_up(source):
+    """The last window is filled up with tokens that were judged before: they count twice, and the rest has it too easy."""
+    return change(
+        source,
+        "    if len(rest) > 1:\n",
+        "    if 1 < len(rest) and len(data) > block_size:\n        rest = data[-block_size - 1:]\n    if len(rest) > 1:\n",
+    )
+
+
+@misconception(task="evaluate", advice="Judge the last batch as well, though it has fewer windows than batch_size.")
+def last_batch_left_out(source):
+    """A last batch of fewer windows is left out, as DataLoader's drop_last does."""
+    return change(source, "range(0, len(inputs), batch_size)", "range(0, len(inputs) - batch_size + 1, batch_size)")
+
+
+@misconception(task="evaluate", advice="Return the loss as it is, with the natural logarithm.")
+def bits_returned(source):
+    """The loss is returned in bits a token."""
+    return change(source, "return total / count", "return total / count / math.log(2)")
+
+
 @honest(task="evaluate")
 def judge_by_a_loop(source):
     """One window at a time, and the mode restored by train()."""
@@ -1700,6 +2149,53 @@ def evaluate(model, data, block_size, batch_size):
 """
 
 
+@honest(task="evaluate")
+def padded_and_ignored(source):
+    """The last window padded, its padding ignored by the loss; inference mode."""
+    del source
+    return """
+def evaluate(model, data, block_size, batch_size):
+    was = {m: m.training for m in model.modules()}
+    model.eval()
+    dev = next(model.parameters()).device
+    data = data.long()
+    n = len(data) - 1
+    rows = -(-n // block_size)
+    x = F.pad(data[:-1], (0, rows * block_size - n)).view(rows, block_size)
+    y = F.pad(data[1:], (0, rows * block_size - n), value=-100).view(rows, block_size)
+    sums = []
+    with torch.inference_mode():
+        for xb, yb in zip(x.split(batch_size), y.split(batch_size)):
+            loss = model(xb.to(dev), yb.to(dev))[1]
+            sums.append(loss.item() * int((yb != -100).sum()))
+    for m, t in was.items():
+        m.train(t) if not list(m.children()) else setattr(m, "training", t)
+    return math.fsum(sums) / n
+"""
+
+
+@honest(task="evaluate")
+def from_logits(source):
+    """Log-probabilities of all tokens, picked at the end."""
+    del source
+    return """
+def evaluate(model, data, block_size, batch_size):
+    mode, device = model.training, next(model.parameters()).device
+    model.train(False)
+    try:
+        with torch.no_grad():
+            targets = data[1:].to(device).long()
+            chunks = list(torch.split(data[:-1].to(device).long(), block_size))
+            full = [c for c in chunks if len(c) == block_size]
+            groups = [torch.stack(full[i:i + batch_size]) for i in range(0, len(full), batch_size)]
+            groups += [c[None] for c in chunks if len(c) != block_size]
+            logp = torch.cat([model(g)[0].log_softmax(-1).flatten(0, 1) for g in groups])
+            return -logp[torch.arange(len(targets)), targets].mean().item()
+    finally:
+        model.train(mode)
+"""
+
+
 # checkpoint ---------------------------------------------------------------------------------------------------------
 
 
@@ -1720,14 +2216,26 @@ def checkpoint_questions(ask):
     ask.keep("Path", f"{place}/trap.pt").write_bytes(file.getvalue())
     ask.load_checkpoint(f"{place}/trap.pt", model, optimizer)
     sprung = ask.keep("Path", f"{place}/sprung").exists()
-    answers = [first, names, by_path, failed is None, old, sprung]
+    answers = [first, names, by_path, failed is None, old, sprung, _read_while_written(ask, place), _names(ask, place, 6)]
     owner.cleanup()
     return answers
 
 
-def _names(ask, place):
+def _read_while_written(ask, place):
+    """Does somebody who has the old file open still read the old file?"""
+    model, optimizer = hidden.begun(ask)
+    path = ask.keep("Path", f"{place}/read.pt")
+    ask.save_checkpoint(f"{place}/read.pt", model, optimizer, 1)
+    written = path.read_bytes()
+    reader = path.keep("open", "rb")
+    hidden.move(model, optimizer, 1)
+    ask.save_checkpoint(f"{place}/read.pt", model, optimizer, 2)
+    return isinstance(written, bytes) and reader.read() == written
+
+
+def _names(ask, place, most=4):
     files = ask.keep("Path", place).keep("iterdir")
-    return sorted(str(ask.next(files)).rpartition("/")[2] for _ in range(4))
+    return sorted(str(ask.next(files)).rpartition("/")[2] for _ in range(most))
 
 
 @misconception(task="checkpoint", advice="Save `optimizer.state_dict()` as well, and load it into the optimizer.")
@@ -1860,6 +2368,22 @@ def objects_saved(source):
     return change(source, 'model.load_state_dict(saved["model"])', 'model.load_state_dict(dict(saved["model"]))')
 
 
+@misconception(task="checkpoint", advice="Rename with os.replace: a copy can be cut short by a crash just as the first write can.")
+def copied_over(source):
+    """The finished file is copied over the old checkpoint and not renamed, so a crash can still leave half of it."""
+    return change(source, "os.replace(temporary, path)", "path.write_bytes(temporary.read_bytes())")
+
+
+@misconception(task="checkpoint", advice="Leave out what is not asked for: after the rename one file is there.")
+def backup_kept(source):
+    """The old checkpoint is kept beside the new one under another name."""
+    return change(
+        source,
+        "        os.replace(temporary, path)",
+        "        if path.exists():\n            os.replace(path, path.with_name(path.name + '.bak'))\n        os.replace(temporary, path)",
+    )
+
+
 @honest(task="checkpoint")
 def checkpoint_with_mkstemp(source):
     """A random name from tempfile, and os.path instead of pathlib."""
@@ -1911,6 +2435,49 @@ def load_checkpoint(path, model, optimizer):
 """
 
 
+@honest(task="checkpoint")
+def mkstemp(source):
+    """A name from mkstemp in the same folder; other keys in the file."""
+    del source
+    return """
+import tempfile
+def save_checkpoint(path, model, optimizer, step):
+    path = os.fspath(path)
+    fd, name = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".part")
+    try:
+        with os.fdopen(fd, "wb") as f:
+            torch.save(dict(m=model.state_dict(), o=optimizer.state_dict(), s=step), f)
+        os.rename(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise
+def load_checkpoint(path, model, optimizer):
+    d = torch.load(path, weights_only=True)
+    optimizer.load_state_dict(d["o"]); model.load_state_dict(d["m"])
+    return d["s"]
+"""
+
+
+@honest(task="checkpoint")
+def temporary_folder(source):
+    """Written in a temporary folder beside it, then moved out."""
+    del source
+    return """
+def save_checkpoint(path, model, optimizer, step):
+    path = Path(path)
+    with TemporaryDirectory(dir=path.parent, prefix=".") as d:
+        part = Path(d) / "part"
+        torch.save((model.state_dict(), optimizer.state_dict(), step), part)
+        part.replace(path)
+def load_checkpoint(path, model, optimizer):
+    with open(path, "rb") as f:
+        m, o, step = torch.load(f, weights_only=True, map_location=next(model.parameters()).device)
+    model.load_state_dict(m)
+    optimizer.load_state_dict(o)
+    return step
+"""
+
+
 # train --------------------------------------------------------------------------------------------------------------
 
 
@@ -1947,8 +2514,22 @@ def train_questions(ask):
         *answers,
         [(_field(each, "training"), _field(each, "dtype")) for each in passes],
         model.get("training"),
+        model.get("transformer.wpe.weight.dtype"),
         quiet,
+        _elsewhere(ask.target),
     ]
+
+
+def _elsewhere(student):
+    """On a model of another device: is anything on the wrong one?"""
+    model = gpt(student, wide=False)
+    model.to("meta")
+    ids = integers(1, 60)
+    try:
+        student.observe("train", model, ids, ids, hidden.configured(student), strict_device=True)
+    except (StudentError, Exhausted) as error:
+        return [sign in str(error) for sign in ("two devices", *hidden.NO_GENERATOR_THERE)]
+    return []
 
 
 @misconception(task="train", advice="Before each step put `learning_rate(step, …)` into every group.")
@@ -2163,6 +2744,50 @@ def one_step_short(source):
     ).replace("step + 1 == config.total_steps:", "step + 2 == config.total_steps:")
 
 
+@misconception(task="train", advice="Ask for the batches on the model's device: next(model.parameters()).device.")
+def batches_on_the_cpu(source):
+    """The batches are made on the CPU, wherever the model is."""
+    return change(source, ", device, generator)", ', "cpu", generator)')
+
+
+@misconception(task="train", advice="Make the generator with torch.Generator(): get_batch draws on the CPU and moves the batch afterwards.")
+def generator_on_the_device(source):
+    """The generator is made on the model's device, so a GPU draws other batches, or none."""
+    return change(source, "torch.Generator()", "torch.Generator(device)")
+
+
+@misconception(task="train", advice="Hand autocast_dtype on to train_step and leave the weights float32.")
+def weights_in_half(source):
+    """The model itself is turned into autocast_dtype, so its weights lose most of their digits."""
+    return change(
+        source,
+        "    model.train()\n",
+        "    model.train()\n    if config.autocast_dtype is not None:\n        model.to(config.autocast_dtype)\n",
+    )
+
+
+@misconception(task="train", advice="Leave the rate alone: train_step has averaged over the micro-batches already.")
+def rate_times_accumulation(source):
+    """The learning rate is multiplied by the accumulation."""
+    return change(source, 'group["lr"] = lr\n', 'group["lr"] = lr * config.accumulation\n')
+
+
+@misconception(task="train", advice="Hand on config.total_steps as it is: learning_rate takes the warm-up off by itself.")
+def warmup_taken_off_twice(source):
+    """The schedule is told that there are total_steps - warmup_steps steps, so it reaches the floor too early."""
+    return change(source, "total_steps=config.total_steps)", "total_steps=config.total_steps - config.warmup_steps)")
+
+
+@misconception(task="train", advice="Take all total_steps steps; whether to stop is for whoever reads the history.")
+def stops_when_worse(source):
+    """The run stops at the first evaluation that is no better than the one before."""
+    return change(
+        source,
+        "            history.append(",
+        "            if history and val_loss > history[-1]['val_loss']:\n                break\n            history.append(",
+    )
+
+
 @honest(task="train")
 def train_by_parts(source):
     """Keyword arguments, a helper inside, and the evaluation steps worked out beforehand."""
@@ -2193,6 +2818,35 @@ def train(model, train_ids, val_ids, config):
             log.append(dict(step=step, train_loss=loss, lr=opt.param_groups[0]["lr"],
                             val_loss=evaluate(model, val_ids, config.block_size, config.batch_size)))
         step += 1
+    model.train()
+    return log
+"""
+
+
+@honest(task="train")
+def batches_fetched_ahead(source):
+    """The next step's batches are drawn before this step; torch's AdamW; rates worked out beforehand."""
+    del source
+    return """
+def train(model, train_ids, val_ids, config):
+    dev = next(model.parameters()).device
+    g = torch.Generator()
+    g.manual_seed(config.seed)
+    def stream():
+        while True:
+            yield get_batch(train_ids, config.block_size, config.batch_size, device=dev, generator=g)
+    source = stream()
+    opt = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=0.0, foreach=False)
+    schedule = [learning_rate(s, peak=config.peak, floor=config.floor, warmup_steps=config.warmup_steps, total_steps=config.total_steps) for s in range(config.total_steps)]
+    log, upcoming = [], list(itertools.islice(source, config.accumulation))
+    for i, lr in enumerate(schedule):
+        model.train()
+        for group in opt.param_groups:
+            group.update(lr=lr)
+        now, upcoming = upcoming, list(itertools.islice(source, config.accumulation))
+        loss, _ = train_step(model, opt, now, max_norm=config.max_norm, autocast_dtype=config.autocast_dtype)
+        if i == config.total_steps - 1 or i % config.eval_interval == config.eval_interval - 1:
+            log += [dict(step=i, train_loss=loss, lr=lr, val_loss=evaluate(model, val_ids, config.block_size, config.batch_size))]
     model.train()
     return log
 """

@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Training: from a loss to Shakespeare
+# # 5 · Training: from a loss to Shakespeare
 #
 # The fifth and last part of the story: *tokenizer → attention → embeddings → gpt → **training***. You have a model that
 # can be run. Its weights are noise, so it writes noise. In this notebook you write everything that turns noise into verse:
@@ -240,7 +240,9 @@ untrained = GPT(small)
 print(decode(generate(untrained, encode("\n")[None], 160)[0].tolist()))
 
 # %% [markdown]
-# ## 1. Windows: a text becomes questions and answers
+# ## Task 1 · `windows`: a text becomes questions and answers
+#
+# *Difficulty 1/5 · about 10 minutes · 5 points*
 #
 # A language model answers one question over and over: *given what stands so far, what comes next?* A text is full of such questions, and
 # their answers stand right in it. So the **input** is a window of the text, and the **target** is the window that starts one token later.
@@ -255,8 +257,6 @@ print(decode(generate(untrained, encode("\n")[None], 160)[0].tolist()))
 #
 # Each row holds three questions: after `10` comes `11`; after `10 11` comes `12`; after `10 11 12` comes `13`.
 # The causal mask of part two makes sure that no position sees its own answer.
-#
-# Difficulty 1/5 · about 10 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -313,7 +313,9 @@ for t in range(6):
     print(f"   after {decode(x[:t + 1].tolist())!r:10} comes {decode(y[t:t + 1].tolist())!r}")
 
 # %% [markdown]
-# ## 2. A batch: windows from random places
+# ## Task 2 · `get_batch`: windows from random places
+#
+# *Difficulty 2/5 · about 15 minutes · 10 points*
 #
 # Learning from all windows in a row would show the model one scene for a long time and then the next. Windows that start at
 # random places are a fair sample of the whole text in every batch, and they cost nothing to make.
@@ -327,8 +329,6 @@ for t in range(6):
 # starts at 11 has the last token, number 19, as its last target.
 #
 # The data may be kept in a small integer type. An embedding wants `int64`, and it wants it on the model's device.
-#
-# Difficulty 2/5 · about 15 minutes · 10 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -392,7 +392,9 @@ else:
 print("get_batch: the visible checks pass.")
 
 # %% [markdown]
-# ## 3. Cross entropy: how surprised was the model?
+# ## Task 3 · `cross_entropy`: how surprised was the model?
+#
+# *Difficulty 3/5 · about 30 minutes · 10 points*
 #
 # The model gives each possible next token a probability. The loss asks for one of them only, that of the token which came:
 #
@@ -408,8 +410,6 @@ print("get_batch: the visible checks pass.")
 # Half precision keeps three digits, too few to add up many small numbers; there the loss is computed in float32 and stays float32.
 #
 # *Not allowed here:* `F.cross_entropy`, `F.nll_loss`, `nn.CrossEntropyLoss`, `nn.NLLLoss`, under any name. You are writing them.
-#
-# Difficulty 3/5 · about 30 minutes · 10 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -482,7 +482,9 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# ## 4. The learning rate: a way up and a way down
+# ## Task 4 · `learning_rate`: a way up and a way down
+#
+# *Difficulty 1/5 · about 10 minutes · 5 points*
 #
 # The learning rate says how far each step goes. At first the optimizer knows little about the gradients and the weights are random, so the first steps are small: a
 # **warm-up**, a straight way up. At the end small steps let the weights settle: half a **cosine** down, from `peak` to `floor`.
@@ -500,8 +502,6 @@ plt.show()
 # | lr | 0.5 | 1 | 1 | 0.854 | 0.5 | 0.146 | 0 | 0 |
 #
 # Step 0 already moves; a learning rate of 0 would waste it. Steps 1 and 2 both have the peak: the end of the way up and the start of the way down.
-#
-# Difficulty 1/5 · about 10 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -559,7 +559,9 @@ axes.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# ## 5. Clipping: no step too far
+# ## Task 5 · `clip_gradients`: no step too far
+#
+# *Difficulty 2/5 · about 15 minutes · 5 points*
 #
 # Now and then a batch has a huge gradient, and one step along it can undo the work of a thousand. So the gradient is shortened to the length `max_norm` where it is
 # longer. The gradient here is *everything together*: all parameters' gradients laid end to end as one long vector.
@@ -573,8 +575,6 @@ plt.show()
 # warning that there is. (PyTorch divides by the length plus 1e-6; both are right.)
 #
 # *Not allowed here:* `clip_grad_norm_`, under any name.
-#
-# Difficulty 2/5 · about 15 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -644,7 +644,9 @@ axes.legend(loc="lower right", fontsize=8)
 plt.show()
 
 # %% [markdown]
-# ## 6. AdamW: a step size for every weight
+# ## Task 6 · `adamw`: a step size for every weight
+#
+# *Difficulty 4/5 · about 45 minutes · 15 points*
 #
 # Plain gradient descent moves each weight by `lr` times its gradient. In a GPT some gradients are a thousand times smaller than others, so no `lr` fits all. **Adam**
 # remembers two running means for each weight, that of the gradient and that of its square, and moves by the one over the root of the other: about `lr`, whatever the size of the
@@ -667,8 +669,6 @@ plt.show()
 # remember about a parameter; whatever you put there is saved in its `state_dict()`. A parameter without a gradient is passed over, its step count and its decay too.
 #
 # *Not allowed here:* the optimizers of torch, but for the base class `torch.optim.Optimizer`.
-#
-# Difficulty 4/5 · about 45 minutes · 15 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -801,7 +801,9 @@ axes.legend(fontsize=8, loc="lower right")
 plt.show()
 
 # %% [markdown]
-# ## 7. Two groups: what decays and what does not
+# ## Task 7 · `parameter_groups`: what decays and what does not
+#
+# *Difficulty 1/5 · about 10 minutes · 5 points*
 #
 # Weight decay pulls weights towards 0. For a matrix that is good: no entry grows without need. For a bias, or the gain of a LayerNorm, which starts at 1 for a
 # reason, it is not. The usual rule goes by dimensions: **two or more decay, fewer do not.**
@@ -810,8 +812,6 @@ plt.show()
 #
 # The result is what `torch.optim.Optimizer` takes: `[{"params": [...], "weight_decay": 0.1}, {"params": [...], "weight_decay": 0.0}]`. A *tied* parameter, as the embedding that is the head as
 # well, must stand in it once; a *frozen* one (`requires_grad` is False) not at all.
-#
-# Difficulty 1/5 · about 10 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -861,7 +861,9 @@ for group in parameter_groups(untrained, 0.1):
     print(f"weight decay {group['weight_decay']}: {len(group['params']):3} parameters, {sizes:8,} numbers")
 
 # %% [markdown]
-# ## 8. One step
+# ## Task 8 · `train_step`: one step
+#
+# *Difficulty 4/5 · about 40 minutes · 15 points*
 #
 # The heart of all training, in five movements: forget old gradients; run the model forward; run it backward; clip; move.
 #
@@ -876,8 +878,6 @@ for group in parameter_groups(untrained, 0.1):
 #
 # With an `autocast_dtype`, the forward pass runs under `torch.autocast(device_type, dtype=autocast_dtype)`: matrix products in bfloat16, twice as fast on a GPU, while the weights stay float32. The device is the model's: ask one of its parameters.
 # Whether dropout is on is not the business of a step: it leaves the mode (`model.train()`, `model.eval()`) alone.
-#
-# Difficulty 4/5 · about 40 minutes · 15 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -972,7 +972,9 @@ plt.tight_layout()
 plt.show()
 
 # %% [markdown]
-# ## 9. The judge
+# ## Task 9 · `evaluate`: the judge
+#
+# *Difficulty 3/5 · about 25 minutes · 5 points*
 #
 # The loss on a batch jumps up and down, and it is a loss on text that the model learns from. The number to compare models by is the mean loss **per token** over text it has never
 # learnt from: all of it, each target once.
@@ -988,8 +990,6 @@ plt.show()
 # If their mean losses are 2, 1 and 5, the answer is (3·2 + 3·1 + 1·5) / 7 = 2.0, and not (2 + 1 + 5) / 3 = 2.67.
 #
 # A judge changes nothing: no gradients, dropout off (`model.eval()`), and afterwards the mode is what it was before, training or not.
-#
-# Difficulty 3/5 · about 25 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -1070,7 +1070,9 @@ assert judged.training, "afterwards the mode is what it was before"
 print("evaluate: the visible checks pass.")
 
 # %% [markdown]
-# ## 10. A checkpoint: stop today, go on tomorrow
+# ## Task 10 · `checkpoint`: stop today, go on tomorrow
+#
+# *Difficulty 2/5 · about 20 minutes · 5 points*
 #
 # A run of days must survive a power cut. Everything that decides the future goes into a file: the weights, **the optimizer's state** (two running means and a count for each parameter: without them the first
 # steps after the restart go wrong), and the step, which decides the learning rate. Then a run that is stopped and resumed gives the same weights, *bit for bit*, as one that was not.
@@ -1081,8 +1083,6 @@ print("evaluate: the visible checks pass.")
 # A file from elsewhere may be hostile: Python's pickle format can run any code while it is read. `torch.load(…, weights_only=True)` reads data only. Say it explicitly, always.
 #
 # `path` may be a `str` or a `Path`.
-#
-# Difficulty 2/5 · about 20 minutes · 5 points
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -1164,7 +1164,9 @@ assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.paramete
 print("checkpoint: the visible checks pass.")
 
 # %% [markdown]
-# ## 11. The loop
+# ## Task 11 · `train`: the loop
+#
+# *Difficulty 3/5 · about 30 minutes · 10 points*
 #
 # All parts are there; the loop puts them together. What it must do is fixed to the last detail, so that the same seed gives everybody the same run:
 #
@@ -1201,8 +1203,6 @@ class TrainConfig:
     autocast_dtype: torch.dtype | None = None
 
 # %% [markdown]
-# Difficulty 3/5 · about 30 minutes · 10 points
-#
 # <details><summary>Hint 1: the idea</summary>
 #
 # No new idea: seven calls, all to functions and classes of your own. Write down the order first, as comments.
@@ -1447,7 +1447,7 @@ write(stream(mine, limit=LIMIT, seed=4))
 # ### The same, trained longer
 #
 # `data/shakespeare.safetensors` holds a model of the same shape with twice the context, trained on one core for some twenty minutes by the reference solution
-# of this very notebook. The sixth part of the course looks into it. (GPT-2's files keep some matrices transposed; the loop below turns them back.)
+# of this very notebook. (GPT-2's files keep some matrices transposed; the loop below turns them back.)
 
 # %% tags=["demo"]
 import json

@@ -174,9 +174,11 @@ def test_batch_chance(student, reference):
     outcome = student.observe("get_batch", data, 5, 3, "cpu", student.generator(4), randomness=True, inputs=True)
     require(not outcome.random_used, "With a generator given, the global random state must stay as it is.")
     assert_equal(outcome.inputs_after[0], data, what="data after the call")
-    assert_equal(
-        student.observe("get_batch", data, 5, 3, seed=6).value, reference.observe("get_batch", data, 5, 3, seed=6).value
-    )
+    told = []
+    for client in (student, reference):
+        # The second batch is drawn where the first one left off.
+        told.append([client.observe("get_batch", data, 5, 3, seed=6).value, client.get_batch(data, 5, 3)])
+    assert_equal(told[0], told[1], what="two batches, one after the other")
 
 
 # cross_entropy ------------------------------------------------------------------------------------------------------
@@ -244,8 +246,9 @@ def test_loss_all_ignored(student, reference):
 def test_loss_stable(student, reference):
     """Large logits overflow nowhere, neither in the loss nor in its gradient."""
     for size in (1e3, 1e4):
-        logits = torch.tensor([[size, -size, 0.0], [-size, -size, size], [size, size, -size]])
-        targets = torch.tensor([1, 2, 0])
+        # The last row is small all along: a maximum taken over all rows does not help it.
+        logits = torch.tensor([[size, -size, 0.0], [-size, -size, size], [size, size, -size], [-size, -size, -size]])
+        targets = torch.tensor([1, 2, 0, 1])
         expected = reference.observe("cross_entropy", logits, targets, gradient="sum")
         outcome = student.observe("cross_entropy", logits, targets, gradient="sum")
         assert_close(outcome.value, expected.value, what="the loss")
@@ -340,22 +343,22 @@ def with_gradients(client, seed, names=SOME, scale=2.0):
     return model, parameters
 
 
-def clipped(client, seed, share):
+def clipped(client, seed, share, scale=2.0):
     """Clip to `share` of the length; gives the norm returned and the gradients after."""
     length = math.sqrt(
-        sum((values(seed + n, *SHAPES[name], scale=2.0) + 0.05).square().sum().item() for n, name in enumerate(SOME))
+        sum((values(seed + n, *SHAPES[name], scale=scale) + 0.05).square().sum().item() for n, name in enumerate(SOME))
     )
-    _, parameters = with_gradients(client, seed)
+    _, parameters = with_gradients(client, seed, scale=scale)
     norm = client.clip_gradients(parameters, share * length)
     return norm, [parameter.get("grad") for parameter in parameters]
 
 
 @task("clip_gradients", weight=3, examples=6)
-@given(SEEDS, st.sampled_from([0.1, 0.5, 0.9]))
-def test_clip_long(student, reference, seed, share):
+@given(SEEDS, st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([2.0, 0.01]))
+def test_clip_long(student, reference, seed, share, scale):
     """A gradient that is too long is shortened to max_norm by one factor for all; returned is its length before."""
-    norm, gradients = clipped(student, seed, share)
-    expected_norm, expected = clipped(reference, seed, share)
+    norm, gradients = clipped(student, seed, share, scale)
+    expected_norm, expected = clipped(reference, seed, share, scale)
     require(type(norm) is float, f"The norm is a Python float; yours is a {type(norm).__name__}.")
     assert_close(norm, expected_norm, rtol=1e-6, what="the norm")
     assert_close(gradients, expected, rtol=1e-5, atol=1e-7, what="the gradients after")
@@ -548,6 +551,8 @@ def grouped(client, frozen=()):
     found = []
     for group in groups:
         names = []
+        if not isinstance(group["params"], list | tuple):
+            fail('"params" is a list of parameters.')
         for parameter in group["params"]:
             if not isinstance(parameter, torch.Tensor):
                 fail('"params" is a list of parameters.')
@@ -718,6 +723,10 @@ def test_step_autocast(student, reference):
         all(dtype is torch.bfloat16 for dtype in dtypes),
         f"The logits must be bfloat16 under autocast; yours: {dtypes}.",
     )
+    model = gpt(student, wide=False)
+    watch = student.new("Watch", model)
+    student.train_step(model, plain_descent(student, model), [pair(1)])
+    require(watch.get("passes")[0]["dtype"] is torch.float32, "Autocast is still on after the step.")
     assert_close(list(mine), list(right), rtol=1e-3, what="loss and norm under autocast")
     assert_close(state, expected, rtol=5e-3, atol=5e-4, what="the weights after a step under autocast")
 
@@ -798,6 +807,11 @@ def test_judge_no_gradients(student, reference):
     assert_equal(outcome.inputs_after[0], data, what="data after the call")
     assert_equal(after(model), {name: weights()[name] for name in SHAPES}, what="the weights after the call")
     require(model.get(f"{SOME[0]}.requires_grad") is True, "The parameters still require gradients afterwards.")
+    model(*pair(1))
+    require(
+        watch.get("passes")[-1]["gradients"],
+        "Gradients are still switched off after the call: nothing can be trained any more. Use `with torch.no_grad():`.",
+    )
 
 
 @task("evaluate", weight=1, needs="test_judge_full")
@@ -921,6 +935,23 @@ def test_checkpoint_atomic(student, reference):
         assert_equal(after(other), saved, what="the weights after a save that failed")
 
 
+@task("checkpoint", weight=1, needs="test_checkpoint_resumes")
+def test_checkpoint_renamed(student, reference):
+    """Whoever is reading the old checkpoint while a new one is saved reads the old one to its end."""
+    place, _owner = folder(student)
+    model, optimizer = begun(student)
+    path = student.keep("Path", f"{place}/run.pt")
+    student.save_checkpoint(f"{place}/run.pt", model, optimizer, 1)
+    before = path.read_bytes()
+    reader = path.keep("open", "rb")
+    move(model, optimizer, 1)
+    student.save_checkpoint(f"{place}/run.pt", model, optimizer, 2)
+    require(
+        reader.read() == before,
+        "The new checkpoint was written into the old file. Write beside it, then rename with os.replace.",
+    )
+
+
 class _Trap:
     """Pickled, this opens a file when it is read."""
 
@@ -956,6 +987,8 @@ SETTINGS = {
     "max_norm": 1e9, "accumulation": 1, "eval_interval": 2, "seed": 11, "autocast_dtype": None,
 }  # fmt: skip
 KEYS = ("step", "train_loss", "lr", "val_loss")
+# What torch says of a generator on the device `meta`.
+NO_GENERATOR_THERE = ("enerator", "not an accelerator")
 
 
 def configured(client, **settings):
@@ -1063,3 +1096,24 @@ def test_train_autocast(student, reference):
         all(dtype is torch.bfloat16 for dtype in dtypes),
         "With autocast_dtype set, every training step runs under autocast.",
     )
+    require(
+        model.get("transformer.wpe.weight.dtype") is torch.float32,
+        "Under autocast the weights themselves stay float32.",
+    )
+
+
+@task("train", weight=1, needs="test_train_losses")
+def test_train_device(student, reference):
+    """The batches are made on the model's device, with a generator of the CPU."""
+    model = gpt(student, wide=False)
+    model.to("meta")
+    ids = integers(1, 60)
+    try:
+        student.observe("train", model, ids, ids, configured(student), strict_device=True)
+    except StudentError as error:
+        # The device `meta` has no values, so no run gets far there; the question is on what it ends.
+        require("two devices" not in error.text, "The batches must be on the model's device; yours are elsewhere.")
+        require(
+            not any(sign in error.text for sign in NO_GENERATOR_THERE),
+            "The generator must be one of the CPU, wherever the model is; get_batch moves the batch afterwards.",
+        )
