@@ -302,7 +302,7 @@ def test_out_of_memory_is_told(stage: Stage) -> None:
     [
         (Switches(addresses=False), "hold_memory", "out of memory"),
         (Switches(outer=("bare",), addresses=False), "hold_memory", "out of memory"),
-        (Switches(seccomp=False), "hold_a_process", "more than one process"),
+        (Switches(seccomp=False), "hold_processes", "too many processes"),
     ],
 )
 def test_watched_from_outside(stage: Stage, switches: Switches, attack: str, how: str) -> None:

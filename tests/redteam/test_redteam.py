@@ -29,6 +29,8 @@ WAITING = {
     "patched_wire", "stops_itself", "swallows_the_time_limit",
 }  # fmt: skip
 SHORT = [] if os.environ.get("REDTEAM") == "all" else [name for name in NAMES if name not in WAITING]
+# Through nbgrader, which takes its time over each: what is tampered with, what acts on a page, and every sixth other.
+SOME = [one.name for one in TABLE if one.theme in ("files", "breaking")] + SHORT[::6]
 # Rows of the table of attacks that no notebook can try here.
 ELSEWHERE = {35: "a workflow lies in the instructor's repository, not in what is handed in"}
 
@@ -156,31 +158,25 @@ def test_it_would_be_noticed_if_something_came_of_it() -> None:
 
 @pytest.fixture(scope="module")
 def class_of_nbgrader(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same submissions, but for those that wait, as a class in nbgrader's folders."""
+    """The same submissions, a part of them unless all are asked for, as a class in nbgrader's folders."""
     pytest.importorskip("nbgrader", reason="nbgrader is not installed")
-    from nbgrader.api import Gradebook
-
     root = tmp_path_factory.mktemp("redteam")
     tiny = read_assignment(HERE / "course" / "solutions" / "tiny")
     with stage.staged(root, tiny) as one:
         config = (ROOT / "nbgrader_config.py").read_text("utf-8")
         (one.course / "nbgrader_config.py").write_text(f"{config}\nc.Grading.call_seconds = 1.0\n", "utf-8")
-        book = one.course / "gradebook.db"
-        book.unlink()
-        with Gradebook(f"sqlite:///{book}"):
-            pass
-        with sqlite3.connect(book) as connection:
-            connection.execute("create table canary (word text)")
-            connection.execute("insert into canary values (?)", [one.canaries["gradebook"]])
-        chosen = [attack for attack in TABLE if attack.name in SHORT or not SHORT]
+        (one.course / "gradebook.db").unlink()  # nbgrader makes its own, and the canary is a name in it
+        chosen = [attack for attack in TABLE if attack.name in SOME or not SHORT]
         one.hand_in_honest(one.neighbours(len(chosen)))
         mine = one.hand_in(chosen, (HERE / "prelude.py").read_text("utf-8"), os.getpid())
         environment = {**one.environment(), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         said = ""
-        for command in ("autograde", "generate_feedback"):
-            words = [sys.executable, "-m", "nbgrader", command, "tiny"]
+        add = ("db", "student", "add", "nobody", f"--first-name={one.canaries['gradebook']}")
+        for command in (add, ("autograde", "tiny"), ("generate_feedback", "tiny")):
+            words = [sys.executable, "-m", "nbgrader", *command]
             done = subprocess.run(words, cwd=one.course, env=environment, capture_output=True, text=True, check=False, timeout=1200)
-            said += f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+            said += f"{command[0]}: {done.returncode}\n{done.stdout}{done.stderr}" if command != add else ""
+            assert command != add or done.returncode == 0, done.stderr
         (root / "said.txt").write_text(said, "utf-8")
         (root / "mine.json").write_text(json.dumps({student: attack.name for student, attack in mine.items()}))
     return root
@@ -211,7 +207,7 @@ def test_nbgrader_books_no_point_too_many(class_of_nbgrader: Path) -> None:
 def test_nbgrader_gives_the_neighbours_what_is_theirs(class_of_nbgrader: Path) -> None:
     """Right work all points, unfinished work none, a mistake what it leaves."""
     booked = scores(class_of_nbgrader)
-    found = [booked[name] for name in sorted(booked) if name.endswith("neighbour")]
+    found = [booked[name] for name in sorted(booked) if name.endswith("-neighbour")]
     assert len(found) >= 3
     assert all(score == (15, 0, 13)[number % 3] for number, score in enumerate(found)), found
 
@@ -221,7 +217,7 @@ def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
     places = [class_of_nbgrader / "said.txt"]
     for name in ("autograded", "feedback", "build"):
         places += [path for path in (class_of_nbgrader / "course" / name).rglob("*") if path.is_file() or path.is_symlink()]
-    assert len(places) > 300
+    assert len(places) > 100
     for path in places:
         assert not path.is_symlink(), path
         text = path.read_bytes().decode("latin-1")
