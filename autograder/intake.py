@@ -25,8 +25,10 @@ from traitlets import Enum, Float, Integer, Unicode
 from traitlets.config import LoggingConfigurable
 
 from autograder import nodes, unfinished
+from autograder.archives import nothing_but
 from autograder.assignment import Assignment, find_solutions, read_assignment
 from autograder.collect import find_jobs
+from autograder.errors import NotebookUnreadable
 from autograder.notebook import MAX_BYTES
 from autograder.plainfile import read_plain
 from autograder.transplant import transplant
@@ -84,7 +86,11 @@ class Grading(LoggingConfigurable):
         path = folder / f"{facts['notebook']}.ipynb"
         if os.path.lexists(path):
             return read_plain(path, MAX_BYTES, below=3)  # student/assignment/notebook.ipynb: none may be a link
-        jobs = find_jobs(folder, self.solutions_folder(), assignment=facts["assignment"])
+        try:
+            jobs = find_jobs(folder, self.solutions_folder(), assignment=facts["assignment"])
+        except NotebookUnreadable as error:
+            names = [file.name for file in folder.iterdir() if not file.name.startswith(".")]
+            raise NotebookUnreadable(nothing_but(names)) from error
         return jobs[0].read()
 
 

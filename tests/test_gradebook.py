@@ -5,12 +5,15 @@ One class, graded once and then looked at from many sides: the gradebook, the au
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
@@ -204,6 +207,19 @@ def graded(course: Path, cases: dict[str, Case]) -> Iterator[Path]:
     linked.mkdir(parents=True)
     (linked / "small.ipynb").symlink_to(course / "submitted" / "ada" / "small" / "small.ipynb")
     (linked / "notes.txt").symlink_to(course / "solutions" / "small" / "test_hidden.py")
+    submitted = course / "submitted"
+    put = {"renamed/small": "my work (1).ipynb", "beside/small": "small.ipynb", "stamped/small": "small.ipynb", "=SUM(1)/small": "small.ipynb"}
+    for folder, name in put.items():
+        (submitted / folder).mkdir(parents=True)
+        (submitted / folder / name).write_bytes(cases["ada"].data)
+    # What nbgrader would copy, or read, without end.
+    os.mkfifo(submitted / "beside" / "small" / "pipe")
+    (submitted / "beside" / "small" / "zero").symlink_to("/dev/zero")
+    os.mkfifo(submitted / "stamped" / "small" / "timestamp.txt")
+    (submitted / "only-a-report" / "small").mkdir(parents=True)
+    (submitted / "only-a-report" / "small" / "report.pdf").write_bytes(b"%PDF")
+    (submitted / "borrowed").mkdir()
+    (submitted / "borrowed" / "small").symlink_to(submitted / "ada" / "small")
     done = nbgrader(course, "autograde", "small")
     assert done.returncode == 0, done.stderr
     (course / "log.txt").write_text(done.stderr, encoding="utf-8")
@@ -269,6 +285,32 @@ def test_a_link_is_no_submission_and_takes_nothing_along(graded: Path, gradebook
     assert gradebook.find_grade("test_double", "small", "small", "link").auto_score is None
     assert not list(graded.glob("autograded/link/**/notes.txt"))
     assert not list(graded.glob("feedback/link/**/notes.txt"))
+
+
+def test_a_notebook_under_another_name_is_graded(gradebook: Gradebook) -> None:
+    """Its cells tell; nbgrader by itself would have passed over it, and exported a zero."""
+    assert gradebook.find_grade("test_double", "small", "small", "renamed").auto_score == 40
+
+
+def test_a_folder_without_a_notebook_is_no_zero(graded: Path, gradebook: Gradebook) -> None:
+    """It waits for a person, and the student reads why."""
+    grade = gradebook.find_grade("test_double", "small", "small", "only-a-report")
+    assert (grade.auto_score, grade.needs_manual_grade) == (None, True)
+    assert "only report.pdf" in page(graded, "only-a-report")
+
+
+def test_what_lies_beside_a_notebook_is_not_touched(graded: Path, gradebook: Gradebook) -> None:
+    """A pipe, and a link to a device that never ends: the notebook is graded all the same."""
+    assert gradebook.find_grade("test_double", "small", "small", "beside").auto_score == 40
+    assert [path.name for path in (graded / "autograded" / "beside" / "small").iterdir()] == ["small.ipynb"]
+
+
+@pytest.mark.parametrize(("student", "why"), [("stamped", "no short, ordinary file"), ("borrowed", "no folder but a link"), ("=SUM(1)", "rename it")])
+def test_what_nbgrader_must_not_see_is_left_out_and_said(graded: Path, gradebook: Gradebook, student: str, why: str) -> None:
+    """One line for that student; the others are graded."""
+    assert student not in {one.id for one in gradebook.students}
+    log = (graded / "log.txt").read_text(encoding="utf-8")
+    assert any(f"submitted/{student}/small" in line and why in line for line in log.split("\n"))
 
 
 def test_a_name_that_is_markup_is_left_out_and_said(graded: Path, gradebook: Gradebook) -> None:
@@ -474,3 +516,111 @@ def test_long_texts_are_cut_for_showing(small: Assignment) -> None:
     """A page can still be made of the longest notebook that is read."""
     cells = [*filled(small), *(Cell("code", "x = 1\n" * 50_000) for _ in range(100))]
     assert sum(len(cell.source) for cell in transplant(small, cells).cells) < 1_000_000
+
+
+# In a real browser: nothing that a student wrote runs.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, the system's or playwright's own."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    with api.sync_playwright() as playwright:
+        if program is None and not Path(playwright.chromium.executable_path).exists():
+            pytest.skip("there is no Chromium here: apt install chromium, or playwright install chromium")
+        made = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+def opened(browser: Any, address: str) -> dict[str, Any]:
+    """What a page does in its first seconds: whether a student's script ran, what it asked for, and what it shows."""
+    page = browser.new_page()
+    dialogs: list[str] = []
+    asked: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith(("file:", "data:", "http://127.0.0.1")) else route.abort())
+    page.goto(address, wait_until="domcontentloaded")
+    page.wait_for_timeout(1_500)
+    seen = {
+        "struck": page.evaluate("window.struck"),
+        "dialogs": dialogs,
+        "far": [url for url in asked if "example.org" in url],
+        "active": page.evaluate("document.querySelectorAll('a[href^=\"javascript:\"], iframe, svg, base, [onerror], [onload], [onclick]:not([onclick^=toggle_name]), form[action*=example]').length"),
+        "text": page.inner_text("body"),
+    }
+    page.close()
+    return seen
+
+
+QUIET = {"struck": None, "dialogs": [], "far": [], "active": 0}
+
+
+def quiet(seen: dict[str, Any]) -> dict[str, Any]:
+    """The part of it that must be as in QUIET."""
+    return {key: seen[key] for key in QUIET}
+
+
+def test_the_browser_would_have_run_it(browser: Any, tmp_path: Path) -> None:
+    """The same text, put into a page as it is, strikes: so the tests below can fail."""
+    (tmp_path / "raw.html").write_text(f"<!DOCTYPE html><meta charset=utf-8><body>{HOSTILE}</body>", encoding="utf-8")
+    seen = opened(browser, (tmp_path / "raw.html").as_uri())
+    assert seen["struck"] == 1
+    assert seen["active"] > 0
+
+
+def test_no_script_runs_on_a_feedback_page(browser: Any, graded: Path) -> None:
+    """nbgrader's page for the student, with the hostile notebook in it."""
+    seen = opened(browser, (graded / "feedback" / "hostile" / "small" / "small.html").as_uri())
+    assert quiet(seen) == QUIET
+    assert "window.struck = 1" in seen["text"]  # it is there, to be read
+
+
+def test_no_script_runs_on_the_class_page(browser: Any, tmp_path: Path) -> None:
+    """Ours for the instructor: names, messages, notes, all of them hostile."""
+    from autograder.render import classpage
+    from autograder.report import CheckResult, Diagnosis, Report, TaskResult
+
+    checks = tuple(CheckResult(HOSTILE, status, 1, HOSTILE, HOSTILE) for status in ("fail", "ungraded"))
+    tasks = tuple(TaskResult(HOSTILE, 5, 1, status, checks=checks, diagnosis=(Diagnosis("x", HOSTILE, HOSTILE),)) for status in ("partial", "ungraded"))
+    reports = [Report(HOSTILE, HOSTILE, status, 1, 5, tasks, (HOSTILE,)) for status in ("graded", "ungraded")]
+    (tmp_path / "class.html").write_text(classpage.render(reports, date=HOSTILE), encoding="utf-8")
+    seen = opened(browser, (tmp_path / "class.html").as_uri())
+    assert quiet(seen) == QUIET
+    assert "window.struck = 1" in seen["text"]
+
+
+@pytest.fixture(scope="module")
+def server(graded: Path) -> Iterator[str]:
+    """A Jupyter server with formgrader, in the course's folder; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "jupyter", "server", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}",
+        "--ServerApp.port_retries=0", "--IdentityProvider.token=letmein", f"--ServerApp.root_dir={graded}",
+        "--ServerApp.jpserver_extensions={'nbgrader.server_extensions.formgrader': True}",
+    ]  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JUPYTER_CONFIG_DIR": str(graded / "jupyter"), "HOME": str(graded), "OMP_NUM_THREADS": "1"}
+    with (graded / "server.log").open("w") as log, subprocess.Popen(command, cwd=graded, env=environment, stdout=log, stderr=log) as process:
+        for _ in range(600):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert process.poll() is None, (graded / "server.log").read_text()
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+
+
+def test_no_script_runs_in_formgrader(browser: Any, server: str, graded: Path, gradebook: Gradebook) -> None:
+    """The page on which an instructor grades by hand, from the real server; and those that lead to it."""
+    submission = gradebook.find_submission_notebook("small", "small", "hostile").id
+    pages = [f"submissions/{submission}/", "gradebook/small/small", "manage_students", "manage_students/hostile/small", "manage_submissions/small"]
+    for page in pages:
+        seen = opened(browser, f"{server}/formgrader/{page}?token=letmein")
+        assert {key: seen[key] for key in ("struck", "dialogs", "far")} == {"struck": None, "dialogs": [], "far": []}, page
+        if page.startswith("submissions/"):
+            assert "window.struck = 1" in seen["text"], (graded / "server.log").read_text()[-3_000:]
+            assert seen["active"] == 0
