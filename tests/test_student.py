@@ -58,6 +58,8 @@ class Layer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 2, bias=bias)
         self.size = {"width": width}
+    def spend(self, coins):
+        return coins.pop()
     def forward(self, x):
         return self.linear(x)
 
@@ -125,6 +127,7 @@ def test_side_effects_are_seen(student: Student) -> None:
     x = torch.ones(2)
     assert student.observe("double_in_place", x, inputs=True).inputs_after[0].tolist() == [2.0, 2.0]
     assert x.tolist() == [1.0, 1.0]
+    assert student.new("Layer", 3).spend.observe([1, 2], inputs=True).inputs_after == [[1]]
     assert student.observe("noisy", x, randomness=True).random_used
     assert not student.observe("scale", x, randomness=True).random_used
     assert torch.equal(student.observe("noisy", x, seed=3).value, student.observe("noisy", x, seed=3).value)
