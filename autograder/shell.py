@@ -240,7 +240,7 @@ def where(error: BaseException) -> str:
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
         if filename.startswith("<cell "):
-            # Python may be interrupted between two lines, as in the jump back to the head of a loop: then there is none.
+            # An interruption between two lines, as in the jump back to the head of a loop, has none.
             line = trace.tb_lineno or trace.tb_frame.f_code.co_firstlineno
             text = linecache.getline(filename, line).strip()[:120]
             lines.append(f"line {line} of `{filename[6:-1]}`: {text}")

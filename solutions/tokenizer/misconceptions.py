@@ -2,8 +2,7 @@
 
 Rows of the catalogue that are no misconception here:
 * words joined with spaces, line breaks lost: the word tokenizer is defined so; keeping them is the mistake (`white_space_kept`);
-* a vocabulary from the wrong half of the data: the caller hands the text over (`grows` is what is left of it);
-* a merge that never ends: its answer is the time limit, which has a message of its own and would cost 10 s a question.
+* a vocabulary from the wrong half of the data: the caller hands the text over (`grows` is what is left of it).
 """
 
 import random
@@ -746,6 +745,14 @@ def merge(ids, pair, new_id):
             i += 1
     return ids
 """
+
+
+@misconception(
+    task="merge", advice="Every turn of the loop must move the index on: also where the pair's first id stands alone."
+)
+def never_ends(source):
+    """The loop stands still where the first id of the pair is followed by another, and never ends."""
+    return change(source, "        else:\n", "        elif ids[i] != pair[0]:\n")
 
 
 @misconception(task="merge", advice="Put new_id where the pair stood, not both.")
