@@ -253,7 +253,7 @@ def word_questions(ask):
     marked = ask.new("WordTokenizer", "b <|unk|> a <|endoftext|> zoo <|endoftext|>,")
     ids = tokenizer.encode(" ".join(sorted(set(SPOKEN))))
     if in_no_order(ids, SPOKEN):
-        unknown = tokenizer.encode("to Zounds! <|unk|>")[1:]
+        unknown = tokenizer.encode("to Zounds egad <|unk|>")[1:]
         return ["in no order", tokenizer.get("vocab_size"), tokenizer.decode(ids), unknown]
     return [
         tokenizer.get("vocab_size"), tokenizer.encode(SPEECH), tokenizer.encode("be Zounds! not egad"), tokenizer.get("vocab_size"),
