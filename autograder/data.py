@@ -7,6 +7,7 @@ itself is imported where it is used. Nothing here ever writes into data/.
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
@@ -59,16 +60,26 @@ def checkpoint_path() -> Path:
 
 def gpt2_ranks() -> dict[bytes, int]:
     """Read GPT-2's 50,256 ordinary tokens, each with its id (which is also its rank in training)."""
-    lines = gzip.decompress((data_folder() / _RANKS).read_bytes()).splitlines()
-    return {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines)}
+    return dict(_ranks((data_folder() / _RANKS).read_bytes()))
+
+
+# What is read once is remembered, by its content: one grading asks for it several times, and reading takes a while.
+@functools.lru_cache(maxsize=1)
+def _ranks(packed: bytes) -> tuple[tuple[bytes, int], ...]:
+    lines = (line.split() for line in gzip.decompress(packed).splitlines())
+    return tuple((base64.b64decode(token), int(rank)) for token, rank in lines)
 
 
 def gpt2_merges() -> list[tuple[bytes, bytes]]:
     """Read GPT-2's 50,000 merges, in the order of training."""
+    return list(_merges(_cached(use_tiktoken_offline(), "vocab.bpe").read_bytes()))
+
+
+@functools.lru_cache(maxsize=1)
+def _merges(written: bytes) -> tuple[tuple[bytes, bytes], ...]:
     byte = {letter: bytes([value]) for value, letter in _letters().items()}
-    lines = _cached(use_tiktoken_offline(), "vocab.bpe").read_text(encoding="utf-8").splitlines()
-    halves = (line.split(" ") for line in lines[1:])  # the first line is the format's version
-    return [(b"".join(map(byte.__getitem__, a)), b"".join(map(byte.__getitem__, b))) for a, b in halves]
+    halves = (line.split(" ") for line in written.decode("utf-8").splitlines()[1:])  # the first line is the version
+    return tuple((b"".join(map(byte.__getitem__, a)), b"".join(map(byte.__getitem__, b))) for a, b in halves)
 
 
 def gpt2_encoding() -> tiktoken.Encoding:

@@ -249,7 +249,9 @@ def where(error: BaseException) -> str:
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
         if filename.startswith("<cell "):
-            text = linecache.getline(filename, trace.tb_lineno).strip()[:120]
-            lines.append(f"line {trace.tb_lineno} of `{filename[6:-1]}`: {text}")
+            # An interruption between two lines, as in the jump back to the head of a loop, has none.
+            line = trace.tb_lineno or trace.tb_frame.f_code.co_firstlineno
+            text = linecache.getline(filename, line).strip()[:120]
+            lines.append(f"line {line} of `{filename[6:-1]}`: {text}")
         trace = trace.tb_next
     return "\n".join(lines[-3:])

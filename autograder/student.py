@@ -207,8 +207,12 @@ class Callee:
         self._student, self._target, self._path = student, target, path
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Its value, as `Student.observe` gives it."""
-        return self._student._observe(self._target, self._path, args, kwargs).value  # noqa: SLF001 - one class, in two
+        """Its value, as `observe` gives it."""
+        return self.observe(*args, **kwargs).value
+
+    def observe(self, *args: Any, **kwargs: Any) -> Outcome:
+        """Call it, and see what it does beside its value; options as in `Student._observe`."""
+        return self._student._observe(self._target, self._path, args, kwargs)  # noqa: SLF001 - one class, in two
 
 
 class Kept:

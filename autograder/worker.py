@@ -45,6 +45,7 @@ class _Counted:
         return item
 
 
+_UNLIKELY_SEED = 7_294_513_606
 # What a GPU takes from the CPU as well: copies, and the indices of `x[index]`.
 _ACROSS = ("aten.copy_", "aten._to_copy", "aten.index.Tensor", "aten.index_put", "aten._index_put_impl_")
 
@@ -131,6 +132,10 @@ class Session:
         if request.get("seed") is not None:
             torch.manual_seed(request["seed"])
             random.seed(request["seed"])
+        if request.get("randomness") and request.get("seed") is None:
+            # A state that nobody else makes: seeding anew with what was there before would change nothing to be seen.
+            torch.manual_seed(_UNLIKELY_SEED)
+            random.seed(_UNLIKELY_SEED)
         before = _random_state() if request.get("randomness") else None
         mode = _OneDevice() if request.get("strict_device") else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
         with mode:

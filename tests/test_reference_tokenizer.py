@@ -1,14 +1,24 @@
 """The reference tokenizers against tiktoken, a slow trainer of another build, and examples worked by hand."""
 
+import os
 import random
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 
 import pytest
 
 from autograder.assignment import read_assignment
-from autograder.data import gpt2_encoding, gpt2_merges, gpt2_ranks, shakespeare
+from autograder.confinement import Zygote
+from autograder.data import data_folder, gpt2_encoding, gpt2_merges, gpt2_ranks, shakespeare, use_tiktoken_offline
+from autograder.diagnosis import read_bank, with_solution
+from autograder.errors import SandboxUnavailable
+from autograder.grader import Grader, Options
+from autograder.notebook import to_ipynb
+from autograder.notebook_link import Confined
 from autograder.shell import Shell
+from autograder.student import Student
 
 SOLUTIONS = Path(__file__).resolve().parent.parent / "solutions"
 
@@ -215,3 +225,75 @@ def test_released_cells_hold_no_solution():
             assert "SOLUTION" not in cell.source
             assert "raise NotImplementedError()" in cell.source
             compile(cell.source, str(cell.grade_id), "exec")
+
+
+# A set of text has another order in each process: Python draws a new hash seed, unless PYTHONHASHSEED names one.
+UNORDERED = {"char_tokenizer": "unordered_set", "word_tokenizer": "word_unordered_set"}
+
+
+def without_order():
+    """The solutions that number the items of a set, by task."""
+    assignment = read_assignment(SOLUTIONS / "tokenizer")
+    bank = {item.id: item for item in read_bank(assignment.folder / "misconceptions.py").misconceptions}
+    return {task: bank[name].apply(assignment.solution(task)) for task, name in UNORDERED.items()}
+
+
+def ids_in_a_worker(fork, replaced):
+    """Ids of all three tokenizers, and what was learned for one of them, from a worker that `fork` gives."""
+
+    def prepare(link):
+        link.reset()
+        cells = with_solution(read_assignment(SOLUTIONS / "tokenizer"), replaced)
+        reply = link.ask({"id": 0, "verb": "cells", "cells": [[*cell, 20.0] for cell in cells]}, 60.0)
+        assert not any(reply["value"]), reply["value"]
+
+    link = Confined(fork)
+    student = Student(link, prepare)
+    try:
+        text = shakespeare()[:3000]
+        specials = ["<z>", "<long>", "<a>", "<|endoftext|>"]
+        learned = student.train_bpe(text, 300, specials)
+        tokenizer = student.new("BPETokenizer", *learned, specials)
+        by_character, by_word = (student.new(name, text).encode(text) for name in ("CharTokenizer", "WordTokenizer"))
+        return [learned, tokenizer.encode("<long><a>To be<z>"), by_character, by_word]
+    finally:
+        link.close()
+
+
+def test_ids_are_the_same_in_two_workers_with_different_hash_seeds():
+    """And those of a set are not, so the seeds do make a difference."""
+    right, wrong, vocabulary = [], [], use_tiktoken_offline()
+    for seed in ("1", "2"):
+        environment = {"PYTHONHASHSEED": seed, "TIKTOKEN_CACHE_DIR": str(vocabulary)}
+        try:
+            zygote = Zygote(minimum="none", readable=[data_folder(), vocabulary], environment=environment)
+        except SandboxUnavailable as error:
+            pytest.skip(str(error))
+        with zygote:
+            right.append(ids_in_a_worker(zygote.fork, {}))
+            wrong.append(ids_in_a_worker(zygote.fork, without_order()))
+    assert right[0] == right[1]
+    assert wrong[0][2] != wrong[1][2]
+    assert wrong[0][3] != wrong[1][3]
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "31337"])
+def test_a_set_s_order_loses_and_is_named_whatever_the_hash_seed(seed):
+    """Here: the seed of the grader, in whose process the bank's answers are made."""
+    done = subprocess.run(
+        [sys.executable, "-m", "autograder", "strength", "tokenizer", *UNORDERED.values(), "--jobs", "1"],
+        cwd=SOLUTIONS.parent, env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 wrong answers lose their points" in done.stdout
+    assert "2 of 2 mistakes are named" in done.stdout
+
+
+def test_a_set_s_order_is_named_in_a_worker_too():
+    """Where the seed is not the grader's."""
+    filled = read_assignment(SOLUTIONS / "tokenizer").filled(without_order())
+    with Grader(SOLUTIONS, Options(isolation="none")) as grader:
+        report = grader.grade(to_ipynb(filled), assignment="tokenizer")
+    assert {task: report.task(task).diagnosis[0].id for task in UNORDERED} == UNORDERED
+    assert all(report.task(task).score < report.task(task).points for task in UNORDERED)
+    assert report.score == 90 - sum(report.task(task).points - report.task(task).score for task in UNORDERED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 import time
+import types
 
 import pytest
 
@@ -134,3 +135,17 @@ def test_a_busy_machine_gets_more_patience() -> None:
         shell.Shell("notebook").run("loop", "while True:\n    pass")
     with pytest.raises(shell.TimeIsUp), shell.time_limit(0.05, patience=2.0):
         time.sleep(60)
+
+
+def test_an_interruption_between_two_lines_has_a_place_too() -> None:
+    """A jump back to the head of a loop belongs to no line; the function is named by its first one."""
+    source = "def search(items):\n    for item in items:\n        if item:\n            if item > 1:\n                found = item\n"
+    search = ran(source + "    raise ValueError")["search"]
+    assert isinstance(search, types.FunctionType)
+    between = [start for start, _, line in search.__code__.co_lines() if line is None]
+    assert between, "this Python gives every instruction a line"
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - only its frame is wanted
+        search([])
+    frame = caught.value.__traceback__.tb_next.tb_frame  # type: ignore[union-attr]
+    error = shell.TimeIsUp("still running").with_traceback(types.TracebackType(None, frame, between[0], -1))
+    assert shell.where(error) == "line 1 of `cell 1`: def search(items):"

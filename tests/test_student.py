@@ -27,6 +27,11 @@ def double_in_place(x):
 def noisy(x):
     return x + torch.rand(())
 
+def seeds(x):
+    torch.manual_seed(0)
+    random.seed(0)
+    return x
+
 def fails(x):
     raise UnicodeEncodeError("utf-8", "x", 0, 1, "no")
 
@@ -71,6 +76,8 @@ class Layer(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 2, bias=bias)
         self.size = {"width": width}
+    def spend(self, coins):
+        return coins.pop()
     def forward(self, x):
         return self.linear(x)
 
@@ -138,7 +145,9 @@ def test_side_effects_are_seen(student: Student) -> None:
     x = torch.ones(2)
     assert student.observe("double_in_place", x, inputs=True).inputs_after[0].tolist() == [2.0, 2.0]
     assert x.tolist() == [1.0, 1.0]
+    assert student.new("Layer", 3).spend.observe([1, 2], inputs=True).inputs_after == [[1]]
     assert student.observe("noisy", x, randomness=True).random_used
+    assert all(student.observe("seeds", x, randomness=True).random_used for _ in range(2)), "the same seed again"
     assert not student.observe("scale", x, randomness=True).random_used
     assert torch.equal(student.observe("noisy", x, seed=3).value, student.observe("noisy", x, seed=3).value)
 

@@ -152,6 +152,7 @@ def embed_gather(source):
 # --- cosine_similarity_matrix --------------------------------------------------------------------------------------
 
 ROWS = values(7, 4, 3) + torch.tensor([0.05, 0.0, 0.0], dtype=torch.float64)
+BALANCED = torch.tensor([[1.0, -1.0, 0.0], [0.5, 2.0, 1.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
 WITH_ZERO = ROWS.index_fill(0, torch.tensor([2]), 0.0)
 
 
@@ -162,6 +163,8 @@ def cosine_questions(ask):
         ask.cosine_similarity_matrix(ROWS),
         ask.cosine_similarity_matrix(WITH_ZERO),
         ask.cosine_similarity_matrix(ROWS * 1000),
+        ask.cosine_similarity_matrix(ROWS / 20),
+        ask.cosine_similarity_matrix(BALANCED),
         ask.observe("cosine_similarity_matrix", ROWS, gradient=values(9, 4, 4).fill_diagonal_(0)).gradients,
         ask.observe("cosine_similarity_matrix", WITH_ZERO, gradient="sum").gradients,
         ask.cosine_similarity_matrix(ROWS.to(torch.bfloat16)),
@@ -263,6 +266,35 @@ def large_epsilon(source):
     return change(source, UNIT, "unit = table / (lengths + 1e-3)")
 
 
+@misconception(
+    task="cosine_similarity_matrix",
+    advice="`clamp(min=...)` changes every row that is shorter: use 1e-8 or less, or replace only a length of 0.",
+)
+def short_rows_clamped(source):
+    """Short rows are divided by more than their length, so they are alike to nothing much."""
+    return change(source, "lengths.masked_fill(lengths == 0, 1.0)", "lengths.clamp(min=0.1)")
+
+
+@misconception(
+    task="cosine_similarity_matrix",
+    advice="Find a zero row by its length, or by `(table == 0).all(-1)`: `[1, -1]` adds up to 0 and is not zero.",
+)
+def zero_by_sum(source):
+    """A row whose numbers add up to zero is taken for a zero row."""
+    new = "zero = table.sum(dim=-1, keepdim=True) == 0\n    "
+    return change(source, UNIT, new + "unit = torch.where(zero, 0.0, table / lengths.masked_fill(lengths == 0, 1.0))")
+
+
+@misconception(
+    task="cosine_similarity_matrix",
+    advice="A zero row has *only* zeros: `all(-1)`, not `any(-1)`.",
+)
+def zero_by_any(source):
+    """A row with a zero in it is taken for a zero row."""
+    new = "zero = (table == 0).any(dim=-1, keepdim=True)\n    "
+    return change(source, UNIT, new + "unit = torch.where(zero, 0.0, table / lengths.masked_fill(lengths == 0, 1.0))")
+
+
 @misconception(task="cosine_similarity_matrix", advice="Write `table / lengths` and not `table /= lengths`.")
 def table_written(source):
     """The caller's table is normalised in place."""
@@ -274,6 +306,16 @@ def table_written(source):
 def cosine_always_float32(source):
     """The result is float32 whatever the table is."""
     return change(source, "return unit @ unit.T", "return (unit @ unit.T).float()")
+
+
+@honest(task="cosine_similarity_matrix")
+def cosine_epsilon_in_product(source):
+    """A tiny number beside the product of two lengths, row by row."""
+    return '''def cosine_similarity_matrix(table):
+    squares = table.pow(2).sum(dim=1, keepdim=True)
+    lengths = torch.where(squares == 0, torch.ones_like(squares), squares).sqrt()
+    return torch.stack([(table * row).sum(-1) / (lengths[:, 0] * length + 1e-9) for row, length in zip(table, lengths)])
+'''
 
 
 @honest(task="cosine_similarity_matrix")
@@ -471,6 +513,34 @@ def longest_text_fixed(source):
     return change(source, "angles = t[:, None]", "angles = (t % 1024)[:, None]")
 
 
+@misconception(
+    task="sinusoidal_positions",
+    advice="Leave `torch.manual_seed` out: nothing here is random, and the caller's random numbers would begin again.",
+)
+def seeds_anew(source):
+    """The global random state is seeded anew by each call."""
+    return change(source, "    if d_model % 2:", "    torch.manual_seed(0)\n    if d_model % 2:")
+
+
+@misconception(task="sinusoidal_positions", advice="The angle is t / base^(2i/C): no 2π and no share of T in it.")
+def whole_turns(source):
+    """The angles are multiplied by 2π."""
+    return change(source, "angles = t[:, None]", "angles = 2 * math.pi * t[:, None]")
+
+
+@misconception(task="sinusoidal_positions", advice="Use the position t itself: how long the text is makes no difference.")
+def share_of_text(source):
+    """The position is divided by the length of the text."""
+    return change(source, "angles = t[:, None]", "angles = (t / T)[:, None]")
+
+
+@honest(task="sinusoidal_positions")
+def sinusoidal_phase(source):
+    """The cosine as a sine a quarter turn ahead, in float32."""
+    source = change(source, "angles.cos())", "(angles + math.pi / 2).sin())")
+    return change(source, "dtype=torch.float64", "dtype=torch.float32", count=2)
+
+
 @honest(task="sinusoidal_positions")
 def sinusoidal_logarithm(source):
     """Speeds by exp and log, all in float32, columns filled one kind after the other."""
@@ -555,7 +625,7 @@ def gpt_embedding_questions(ask):
         layer.observe(torch.zeros(3, 2, dtype=torch.int64), gradient="sum", seed=1),
     ]
     layer.train()
-    answers += [layer.observe(TOKENS, seed=3).value, layer.state_dict()]
+    answers += [layer.observe(TOKENS, seed=3).value, layer.state_dict(), layer.observe(TOKENS, offset=3, seed=1).value]
     layer.to("meta")
     return [*answers, layer.observe(TOKENS.to("meta"), strict_device=True).value]
 
@@ -691,6 +761,51 @@ def dropout_never(source):
     return change(source, "return self.drop(x)", "return x")
 
 
+@misconception(
+    task="gpt_embedding", advice="Use `nn.Dropout`: it drops each number by itself. `Dropout1d` and `Dropout2d` drop whole rows."
+)
+def dropout_of_columns(source):
+    """Dropout drops a whole column of a text at once, for all positions alike."""
+    new = "return F.dropout1d(x.transpose(1, 2), self.drop.p, self.training).transpose(1, 2)"
+    return change(source, "return self.drop(x)", new)
+
+
+@misconception(
+    task="gpt_embedding", advice="Drop numbers from the sum with `nn.Dropout`, not whole tokens: each number by itself."
+)
+def dropout_of_tokens(source):
+    """Dropout drops all numbers of a token at once."""
+    return change(source, "return self.drop(x)", "return x * self.drop(torch.ones_like(x[..., :1]))")
+
+
+@misconception(
+    task="gpt_embedding",
+    advice="Refuse a text that is too long in training as well: check `offset + T > block_size` in both modes.",
+)
+def cropped_in_training(source):
+    """In training a text that is too long is cut in silence."""
+    new = "if self.training:\n            ids = ids[:, : max(block_size - offset, 0)]\n            T = ids.shape[-1]\n        "
+    return change(source, BEYOND, new + BEYOND)
+
+
+@misconception(task="gpt_embedding", advice="Leave `sparse=True` out: its gradients are of a kind that GPT-2's optimizer does not take.")
+def sparse_gradients(source):
+    """The token table gets sparse gradients."""
+    return change(source, "nn.Embedding(vocab_size, d_model)", "nn.Embedding(vocab_size, d_model, sparse=True)")
+
+
+@misconception(task="gpt_embedding", advice="Leave `scale_grad_by_freq` out: a token that stands twice gets the sum of both gradients.")
+def gradients_averaged(source):
+    """The gradient of a token is divided by how often it stands in the text."""
+    return change(source, "nn.Embedding(vocab_size, d_model)", "nn.Embedding(vocab_size, d_model, scale_grad_by_freq=True)")
+
+
+@misconception(task="gpt_embedding", advice="`self.wpe` is indexed by the position, `self.wte` by the token.")
+def positions_by_token(source):
+    """The row of `wpe` is looked up by the token's id instead of its position."""
+    return change(source, "self.wpe(positions)", "self.wpe(ids % block_size)")
+
+
 @misconception(task="gpt_embedding", advice="Drop from the sum, not from the token rows alone.")
 def dropout_on_tokens(source):
     """Dropout acts on the token rows only."""
@@ -776,6 +891,17 @@ def gpt_embedding_functional(source):
     source = change(source, "self.drop = nn.Dropout(dropout)", "self.p = dropout")
     source = change(source, "self.wpe(positions)", "self.wpe.weight[offset : offset + T]")
     return change(source, "return self.drop(x)", "return F.dropout(x, self.p, self.training)")
+
+
+@honest(task="gpt_embedding")
+def gpt_embedding_own_dropout(source):
+    """Positions by counting ones, the sum in place, and dropout by hand."""
+    source = change(source, PLACES, "torch.ones_like(ids).cumsum(-1) - 1 + offset")
+    source = change(source, "x = " + SUM, "x = self.wte(ids)\n        x += self.wpe(positions)")
+    new = """if self.training and self.drop.p:
+            x = x * (torch.rand_like(x) >= self.drop.p) / (1 - self.drop.p)
+        return x"""
+    return change(source, "return self.drop(x)", new)
 
 
 @honest(task="gpt_embedding")
@@ -878,6 +1004,31 @@ def turned_clockwise(source):
 def no_cross_terms(source):
     """Each number is only multiplied by a cosine or a sine: the pair is not turned."""
     return change(source, TURN, "torch.stack((even * cos, odd * sin), dim=-1)")
+
+
+@misconception(task="rotary", advice="Turn all of x: every pair has an angle. Some models turn only a part of the head; here all is turned.")
+def half_turned(source):
+    """Only the first half of the pairs is turned, as in some other models."""
+    new = "turned = turned.flatten(-2).to(x.dtype)\n    half = x.shape[-1] // 4 * 2\n"
+    return change(source, BACK, new + "    return torch.cat((turned[..., :half], x[..., half:]), dim=-1)")
+
+
+@misconception(task="rotary", advice="The second line is `even·sin + odd·cos`: with a minus the pair is mirrored, not turned.")
+def pairs_mirrored(source):
+    """Each pair is mirrored instead of turned."""
+    return change(source, TURN, "torch.stack((even * cos + odd * sin, even * sin - odd * cos), dim=-1)")
+
+
+@misconception(task="rotary", advice="Keep cosines and sines in float32 until the multiplication is done.")
+def factors_in_half(source):
+    """Cosines and sines are rounded to the dtype of x before they are used."""
+    return change(source, SPLIT, "cos, sin = cos.to(x.dtype), sin.to(x.dtype)\n    " + SPLIT)
+
+
+@misconception(task="rotary", advice="Use the positions in the order given: each row of the result belongs to one of them.")
+def positions_sorted(source):
+    """The positions are sorted first."""
+    return change(source, "positions.to(torch.float64)", "positions.sort().values.to(torch.float64)")
 
 
 @misconception(task="rotary", advice="Keep the old even numbers until the odd ones are computed too.")
@@ -1052,6 +1203,21 @@ def rotary_complex(source):
     circle = torch.polar(torch.ones_like(angles), angles)
     return torch.view_as_real(pairs * circle).flatten(-2).to(x.dtype)
 '''
+    return source[:start] + new + source[end:]
+
+
+@honest(task="rotary")
+def rotary_column_by_column(source):
+    """One pair after the other, and speeds as powers of the second one."""
+    source = change(source, SPEEDS, "(base ** (2 / head_dim)) ** i")
+    start = source.index("    turned = torch.stack(")
+    end = source.index("    ### END SOLUTION", start)
+    new = """    columns = []
+    for i in range(even.shape[-1]):
+        columns.append(even[..., i] * cos[:, i] - odd[..., i] * sin[:, i])
+        columns.append(even[..., i] * sin[:, i] + odd[..., i] * cos[:, i])
+    return torch.stack(columns, dim=-1).to(x.dtype)
+"""
     return source[:start] + new + source[end:]
 
 

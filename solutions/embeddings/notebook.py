@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Embeddings: what a token is and where it stands
+# # 3 · Embeddings: what a token is and where it stands
 #
 # A tokenizer gives a number for every token. But a number is only a name: token 17 is not "more" than token 16. And
 # attention, as you will see in a moment, cannot tell *dog bites man* from *man bites dog*. Here you mend both. You
@@ -140,6 +140,8 @@ for _bad in (3, -1):
         embed(torch.tensor([0, _bad]), _table)
     except ValueError as _error:
         assert str(_bad) in str(_error), f"the message must show the bad id {_bad}; it says: {_error}"
+    except IndexError:
+        raise AssertionError(f"for the id {_bad} torch raised IndexError: look at the ids first, and raise a ValueError") from None
     else:
         raise AssertionError(f"the id {_bad} is not in a table of 3 rows: raise a ValueError")
 print("embed: the visible checks pass.")
@@ -250,6 +252,7 @@ ids = torch.tensor([number.get(word, 400) for word in words])          # 400 sta
 after = torch.bincount(ids[:-1] * 401 + ids[1:], minlength=401 * 401).view(401, 401).float()
 neighbours = torch.cat((after[:400], after.T[:400]), dim=1)            # (400, 802): after it, before it
 
+torch.set_num_threads(1)                                               # so small a table is quickest on one core
 _seeded = torch.Generator().manual_seed(0)
 words_table = (0.1 * torch.randn(400, 16, generator=_seeded)).requires_grad_()
 _readout = (0.1 * torch.randn(16, 802, generator=_seeded)).requires_grad_()
@@ -585,6 +588,8 @@ for _ids, _offset, _why in (([[0, 1]], 2, "positions 2 and 3 with 3 rows"), ([[0
         _layer(torch.tensor(_ids), offset=_offset)
     except ValueError as _error:
         assert re.search(r"\d", str(_error)), f"the message must show the offending value; it says: {_error}"
+    except IndexError:
+        raise AssertionError(f"{_why}: torch raised IndexError; check before you look up, and raise a ValueError") from None
     else:
         raise AssertionError(f"{_why}: raise a ValueError")
 print("gpt_embedding: the visible checks pass.")

@@ -158,10 +158,27 @@ def test_cosine_zero_rows(student, reference, size, seed, zero):
 @task("cosine_similarity_matrix", weight=1, needs="test_cosine_values")
 @given(sizes(V=(2, 5), C=(2, 5)), SEEDS)
 def test_cosine_ignores_length(student, reference, size, seed):
-    """Making a row longer does not change what it is similar to."""
+    """Making a row longer or shorter does not change what it is similar to."""
     table = lively_table(seed, size["V"], size["C"])
     longer = table * 10.0 ** random_ids(seed, 4, size["V"], 1)
     assert_close(student.cosine_similarity_matrix(longer), cosines(table), rtol=1e-5, atol=1e-5)
+    # Lengths from 0.015 on: there 1e-8 in the denominator, be it in the product of two lengths, is still no mistake.
+    assert_close(student.cosine_similarity_matrix(table / 20), cosines(table), rtol=1e-4, atol=1e-4)
+
+
+@task("cosine_similarity_matrix", weight=1, needs="test_cosine_values")
+def test_cosine_by_hand(student):
+    """A row whose numbers add up to zero, or with zeros in it, is no zero row."""
+    table = torch.tensor([[0.6, 0.8], [0.0, 2.0], [-4.0, 3.0], [1.0, -1.0], [0.0, 0.0]], dtype=torch.float64)
+    half = math.sqrt(0.5)
+    expected = [
+        [1.0, 0.8, 0.0, -0.2 * half, 0.0],
+        [0.8, 1.0, 0.6, -half, 0.0],
+        [0.0, 0.6, 1.0, -1.4 * half, 0.0],
+        [-0.2 * half, -half, -1.4 * half, 1.0, 0.0],
+        [0.0, 0.0, 0.0, 0.0, 0.0],
+    ]
+    assert_close(student.cosine_similarity_matrix(table), torch.tensor(expected, dtype=torch.float64), **NEARLY)
 
 
 @task("cosine_similarity_matrix", weight=2, needs="test_cosine_values")
@@ -406,6 +423,8 @@ def test_gpt_embedding_refuses_beyond(student, reference, block, width, seed):
     # One too many, first by the length, then by the offset.
     assert_refuses(layer, random_ids(seed, 5, 2, block + 1))
     assert_refuses(layer, random_ids(seed, 5, 2, 3), offset=block - 2)
+    layer.train()
+    assert_refuses(layer, random_ids(seed, 5, 2, block + 1))
     # Far too many. Length, offset, last position and the number of positions may each be called the offending value.
     refuses_positions(layer, random_ids(seed, 5, 2, block + 14), 0, (block + 14, block + 13))
     refuses_positions(layer, random_ids(seed, 5, 2, 3), 40, (40, 42, 43))
@@ -424,7 +443,7 @@ def test_gpt_embedding_refuses_negative(student, reference, block, offset, seed)
 @task("gpt_embedding", weight=2, needs="test_gpt_embedding_positions", examples=6)
 @given(SEEDS, st.sampled_from([0.25, 0.5]))
 def test_gpt_embedding_dropout(student, reference, seed, rate):
-    """Dropout falls on the sum, in training only: a number is dropped, or kept and made larger by 1/(1 - dropout)."""
+    """Dropout falls on the sum, in training only: each number by itself is dropped, or made larger by 1/(1 - dropout)."""
     size = {"V": 7, "N": 9, "C": 6}
     weights = {"wte.weight": values(seed, 7, 6) + 4.0, "wpe.weight": values(seed + 1, 9, 6) + 4.0}  # no sum is zero
     ids = random_ids(seed, 7, 5, 8)
@@ -441,6 +460,10 @@ def test_gpt_embedding_dropout(student, reference, seed, rate):
     assert_close(trained, right, what="the result in training")
     dropped = int((trained == 0).sum())
     require(0 < dropped < trained.numel(), f"In training with dropout={rate}, {dropped} of {trained.numel()} are zero.")
+    for dimension, what in enumerate(("texts of the batch", "positions", "columns")):
+        first = (trained == 0).narrow(dimension, 0, 1)
+        alike = bool(((trained == 0) == first).all())
+        require(not alike, f"Dropout drops the same in all {what}: each number must be dropped, or not, by itself.")
     without = gpt_layer(student, size, weights)
     without.train()
     assert_close(without(ids), expected, what="the result in training without dropout")
