@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  everybody's name for it
 from torch import nn
 
-from autograder.pretrain import reference
+from autograder.pretrain import RECIPES, reference
 
 
 @pytest.fixture(scope="module")
@@ -410,6 +410,7 @@ def test_the_curves_kept_lie_in_their_band():
     """Three seeds of nanoGPT's small setting: neither worse nor better than they should be."""
     kept = json.loads((Path(__file__).parent / "benchmarks" / "curves.json").read_text(encoding="utf-8"))
     low, high = kept["band"]
+    assert (kept["model"], kept["training"]) == (RECIPES["band"].model, RECIPES["band"].training)
     for run in kept["runs"]:
         losses = [entry["val_loss"] for entry in run["history"]]
         assert low <= losses[-1] <= high
