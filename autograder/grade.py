@@ -19,7 +19,7 @@ from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Diagnosis, Report, TaskResult, TaskStatus
-from autograder.shortcuts import Shortcut, find_shortcuts
+from autograder.shortcuts import Shortcut, banned_in, find_shortcuts
 from autograder.student import CALL_SECONDS, Student
 
 CELL_SECONDS = 20.0
@@ -38,11 +38,14 @@ class Notebook:
     submission: Submission
     errors: dict[str, str] = field(default_factory=dict)
     deadly: dict[int, str] = field(default_factory=dict)
+    not_allowed: dict[str, list[str]] = field(default_factory=dict)
 
     def prepare(self, link: Link) -> None:
         """Run the cells in a fresh worker. A cell that fails does not stop the rest; one that kills is left out."""
         while len(self.deadly) < MAX_LOST:
             link.reset()
+            if self.not_allowed:
+                link.ask({"id": 0, "verb": "watch", "not_allowed": self.not_allowed}, CELL_SECONDS)
             if self._run(link):
                 return
         link.reset()
@@ -108,17 +111,19 @@ def grade(
         CourseBroken: the assignment does not hold together.
     """
     began = time.monotonic()
-    book = Notebook(submission)
-    client = Student(link, book.prepare, seconds=call_seconds)
     tests = assignment.folder / "test_hidden.py"
     not_allowed = suite.not_allowed(tests)
-    shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
+    names = [task.name for task in assignment.tasks]
+    shortcuts = find_shortcuts(submission.cells, not_allowed, names)
+    book = Notebook(submission, not_allowed=banned_in(not_allowed, names))
+    client = Student(link, book.prepare, seconds=call_seconds)
 
     def diagnose(name: str) -> tuple[Diagnosis, ...]:
         return doctor.diagnose(name, client)
 
     try:
         verdicts = suite.run(tests, client, reference, seed=seed, only=only, shrink=shrink)
+        shortcuts = {task: Shortcut(*seen) for task, seen in client.shortcuts().items()} | shortcuts
         tasks = [
             _task(task, verdicts, submission, book, shortcuts.get(task.name), diagnose)
             for task in assignment.tasks
