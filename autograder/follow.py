@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from autograder.assignment import Assignment, Submission
 from autograder.errors import CourseBroken
+from autograder.guard import WORKING
 from autograder.names import defined, statements, used
 
 STAND_INS = "stand_ins.py"
@@ -82,8 +83,8 @@ class Plan:
         for number, cell in enumerate(cells):
             run += [] if number in deadly else [cell]
             if last.get(cell[0]) == number:
-                run.append((f"a working {cell[0]}", self.sources[cell[0]]))
-        missing = [(f"a working {name}", self.sources[name]) for name in sorted(set(parts) - set(last))]
+                run.append((WORKING + cell[0], self.sources[cell[0]]))
+        missing = [(WORKING + name, self.sources[name]) for name in sorted(set(parts) - set(last))]
         # Where there is no cell to stand behind: behind the course's own, which run first and import what is needed.
         start = max((number + 1 for number, (name, _) in enumerate(run) if name in self.given), default=0)
         return replace(self.submission, cells=tuple(run[:start] + missing + run[start:]))

@@ -19,7 +19,7 @@ from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
-from autograder.shortcuts import Shortcut, find_shortcuts
+from autograder.shortcuts import Shortcut, banned_in, find_shortcuts
 from autograder.student import CALL_SECONDS, Student
 
 # In times of what one call may take: one cell, and all of them together.
@@ -36,11 +36,14 @@ class Notebook:
     call_seconds: float = CALL_SECONDS
     errors: dict[str, str] = field(default_factory=dict)
     deadly: dict[int, str] = field(default_factory=dict)
+    not_allowed: dict[str, list[str]] = field(default_factory=dict)
 
     def prepare(self, link: Link) -> None:
         """Run the cells in a fresh worker. A cell that fails does not stop the rest; one that kills is left out."""
         while len(self.deadly) < MAX_LOST:
             link.reset()
+            if self.not_allowed:
+                link.ask({"id": 0, "verb": "watch", "not_allowed": self.not_allowed}, self.call_seconds)
             if self._run(link):
                 return
         link.reset()
@@ -138,12 +141,14 @@ def grade(
         CourseBroken: the assignment does not hold together.
     """
     began = time.monotonic()
-    book = Notebook(submission, call_seconds)
     not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
-    shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
+    names = [task.name for task in assignment.tasks]
+    shortcuts = find_shortcuts(submission.cells, not_allowed, names)
+    book = Notebook(submission, call_seconds, not_allowed=banned_in(not_allowed, names))
     bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink, stop_at)
     try:
         client, verdicts = bench.judge(book, only)
+        shortcuts = _seen(client) | shortcuts
         results = [
             _task(task, verdicts, book, shortcuts.get(task.name))
             for task in assignment.tasks
@@ -170,6 +175,11 @@ def grade(
     )
 
 
+def _seen(client: Student) -> dict[str, Shortcut]:
+    """The shortcuts that showed when the code ran."""
+    return {task: Shortcut(*seen) for task, seen in client.shortcuts().items()}
+
+
 def _followed(
     results: list[TaskResult], verdicts: list[suite.Verdict], book: Notebook, bench: _Bench, client: Student
 ) -> tuple[list[TaskResult], list[str]]:
@@ -193,11 +203,14 @@ def _followed(
     for result in results:
         if planned is None or not parts.get(result.task):
             continue
-        again = Notebook(planned.mended(parts[result.task], book.deadly), bench.call_seconds)
+        mended = planned.mended(parts[result.task], book.deadly)
+        again = Notebook(mended, bench.call_seconds, not_allowed=book.not_allowed)
         client, verdicts = bench.judge(again, frozenset({result.task}))
-        second = _task(Task(result.task, result.points), verdicts, again, None)
+        second = _task(Task(result.task, result.points), verdicts, again, _seen(client).get(result.task))
         with_parts = f"with a working {' and '.join(f'`{name}`' for name in sorted(parts[result.task]))}"
-        if second.status == "pass":
+        if second.status == "withheld":  # code that now comes as far as the shortcut
+            after[result.task] = second
+        elif second.status == "pass":
             after[result.task] = replace(second, follow_through=True)
             notes.append(f"`{result.task}` was graded {with_parts} in place of yours, and is right.")
         else:

@@ -158,6 +158,17 @@ def test_a_shortcut_is_withheld_whatever_it_builds_on() -> None:
     assert (report.task("scaled_dot_product_attention").status, report.task("scaled_dot_product_attention").score) == ("withheld", 0)
 
 
+def test_a_shortcut_that_only_working_parts_let_run_is_seen() -> None:
+    """Hidden from whoever reads the source, and behind an earlier task that raises; the working parts may call what they like."""
+    hidden = "[getattr(F, name) for name in dir(F) if name.startswith('scaled_dot')][0](q, k, v, mask)"
+    short = f"def scaled_dot_product_attention(q, k, v, mask=None):\n    softmax(q, -1)\n    return {hidden}"
+    wrong = {"softmax": "def softmax(x, dim=-1):\n    raise NotImplementedError", "scaled_dot_product_attention": short}
+    report = graded("attention", wrong, {"softmax", "scaled_dot_product_attention", "causal_self_attention"})
+    result = report.task("scaled_dot_product_attention")
+    assert (result.status, result.score, result.follow_through) == ("withheld", 0, False)
+    assert report.task("causal_self_attention").follow_through
+
+
 def test_code_that_runs_beside_working_parts_says_nothing_of_them() -> None:
     """Of the second judgement no message, example or value of the student's is taken over."""
     spy = (
