@@ -82,8 +82,8 @@ class _Piece:
 
     @cached_property
     def used(self) -> set[str]:
-        """The names that it refers to, and after a dot the attributes."""
-        attributes = {f".{node.attr}" for node in self.nodes if isinstance(node, ast.Attribute)}
+        """The names that it refers to, and after a dot the attributes: not those of `self`, its own affair."""
+        attributes = {f".{node.attr}" for node in self.nodes if isinstance(node, ast.Attribute) and not _of_self(node)}
         return used(self.statement) | attributes
 
     @cached_property
@@ -92,7 +92,7 @@ class _Piece:
         put = {
             f".{node.attr}"
             for node in self.nodes
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and not _is_self(node.value)
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and not _of_self(node)
         }
         texts = Names([self.statement])
         for node in self.nodes:
@@ -163,6 +163,13 @@ def _own_attributes(statements_: Iterable[ast.stmt]) -> set[str]:
 
 def _is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def _of_self(node: ast.expr) -> bool:
+    """`self.weight`, and `self.head.weight` as well."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return _is_self(node)
 
 
 def _use(

@@ -273,3 +273,13 @@ def test_a_worker_that_answers_nonsense_loses_nothing_for_others() -> None:
         student._ask("files")
         answers.append(answer)
         assert student.shortcuts() == {}
+
+
+def test_an_objects_own_attribute_leads_nowhere() -> None:
+    """Every module has a `weight`; that another task's class sets one says nothing of this task."""
+    cells = [
+        ("layer_norm", "class LayerNorm(nn.Module):\n    def forward(self, x):\n        return x * self.weight"),
+        ("block", "class Block(nn.Module):\n    def __init__(self):\n        self.norm = nn.LayerNorm(3)"),
+        ("gpt", "class GPT(nn.Module):\n    def __init__(self):\n        self.h = Block()\n        self.lm_head.weight = self.wte.weight"),
+    ]
+    assert find_shortcuts(cells, {"layer_norm": ("LayerNorm",)}, ["layer_norm", "block", "gpt"]) == {}
