@@ -40,8 +40,8 @@
 #
 # **How it is graded.** Below each task a cell with *visible checks* tells you at once whether you are on the way.
 # Hidden tests later try the same things on other shapes, other numbers and harder cases: 90 points automatic, and 10
-# for the written question. A task counts by its parts, so half an answer is worth handing in. In all, about
-# three hours.
+# for the written question. A task counts by its parts, so half an answer is worth handing in; and a right answer on top
+# of an earlier one that went wrong keeps its points. In all, about three hours.
 
 # %% nbgrader={"grade": false, "grade_id": "imports", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import math

@@ -44,7 +44,8 @@
 # **How it is graded.** Under each task stands a cell of *visible checks*: run it as often as you like, it tells you what
 # is probably wrong. When you hand in, *hidden tests* look more closely: other sizes, other number types, gradients,
 # unusual arguments. Together the tasks are worth 90 points, given automatically; a check that passes earns its share even
-# if another one fails. The written question is worth 10 and is read by a person.
+# if another one fails, and a right task on top of an earlier one that went wrong keeps its points. The written question
+# is worth 10 and is read by a person.
 
 # %% nbgrader={"grade": false, "grade_id": "imports", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import json

@@ -23,7 +23,7 @@
 #
 # **How it is graded.** Each task has a cell for your code and a cell of *visible checks* right after it: run it as often
 # as you like. Later, *hidden tests* look closer; they give 90 points, and the written question at the end gives 10. Keep the names and signatures as
-# they are. A task may call the tasks before it.
+# they are. A task may call the tasks before it; if one of those went wrong, you do not lose the points twice.
 #
 # **What holds everywhere.** A function leaves its arguments as they are, unless its task says otherwise. Results have the dtype and the device of the inputs where nothing else is said, so that your code
 # runs on a GPU as it runs here. Chance comes only from a generator that is passed in, so that every run can be repeated. A bad argument that a task names raises a `ValueError` that shows the value.
