@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -163,7 +164,9 @@ def _pasted(value: torch.Tensor) -> str:
     if value.dtype is torch.bool:
         return f"torch.rand({shape}) < 0.5"
     if value.is_floating_point() or value.is_complex():
-        return f"torch.randn({shape}{kind})"
+        odd = [(name, int(found.sum())) for name, found in (("-inf", value == -math.inf), ("inf", value == math.inf))]
+        held = " and ".join(f"{name} in {count} places" for name, count in odd if count)
+        return f"torch.randn({shape}{kind})" + (f"  # with {held}" if held else "")
     return f"torch.randint({int(value.min())}, {int(value.max()) + 1}, {shape}{kind})"
 
 

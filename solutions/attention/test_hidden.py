@@ -283,10 +283,9 @@ def test_softmax_minus_infinity(student, seed):
 @given(SEEDS)
 def test_softmax_nothing(student, seed):
     """A slice that is all -inf gives zeros, and the other slices are not disturbed."""
-    x = values(seed, 4, 3, 5)
-    x[1, :, 2] = -math.inf
-    x[2, 1] = -math.inf
-    x[3] = -math.inf
+    x = values(seed, 3, 2, 2)  # few enough numbers to be shown
+    x[1, :, 1] = -math.inf
+    x[2] = -math.inf
     for dim in (-1, 1):
         mine = student.softmax(x, dim=dim)
         finite(mine, "The result")
@@ -297,7 +296,7 @@ def test_softmax_nothing(student, seed):
 @given(SEEDS, st.sampled_from([-1, 0]))
 def test_softmax_gradients(student, seed, dim):
     """Gradients are right, and finite also where entries or whole slices are -inf."""
-    x, cotangent = values(seed, 4, 5), values(seed + 1, 4, 5)
+    x, cotangent = values(seed, 4, 3), values(seed + 1, 4, 3)
     found = student.observe("softmax", x, dim=dim, gradient=cotangent).gradients[0]
     gradient(found, gradients_of(lambda x: torch.softmax(x, dim), x, cotangent=cotangent)[0], "the scores")
     x[0] = x[:, 2] = x[3, 1] = -math.inf
