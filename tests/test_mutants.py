@@ -13,6 +13,9 @@ from autograder.mutants import Trial
 from autograder.mutate import Mutant
 from autograder.mutate import mutants as mutants_of
 
+# Mutants leave files open and warn; nobody will mend them.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {path.parent.name: path.parent for path in sorted((ROOT / "solutions").glob("*/notebook.py"))}
 TOY = ROOT / "tests" / "toy_course" / "solutions" / "toy"
