@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -64,9 +65,15 @@ class Worker:
         if how := self._learn(_KILL_SECONDS):
             return how
         self._link.close()
+        self._check_gone()
         self._finish("killed")
-        message = f"A worker did not end within {_KILL_SECONDS} s of SIGKILL."
+        message = f"A worker did not end within {_KILL_SECONDS} s of SIGKILL; its zygote was ended, and it with that."
         raise SandboxUnavailable(message)
+
+    def _check_gone(self) -> None:
+        if not select.select([self._watch], [], [], _KILL_SECONDS)[0]:
+            message = "A worker is still there, though its zygote was ended. Look for it with ps."
+            raise SandboxUnavailable(message)
 
     def _learn(self, seconds: float) -> str | None:
         try:
@@ -74,7 +81,8 @@ class Worker:
         except TimeoutError:
             return None
         except Broken:
-            return self._finish("killed")  # with its zygote, which nothing of it can outlive
+            self._check_gone()
+            return self._finish("killed")  # with its zygote
         status, signalled = report["ended"], os.WIFSIGNALED(report["ended"])
         if not signalled:
             return self._finish(f"exit {os.WEXITSTATUS(status)}")
@@ -190,16 +198,23 @@ class Link:
         return lines[-1] if lines else ""
 
     def close(self) -> None:
-        """End it and everything it started, and wait for that within a bound."""
+        """End it and everything it started, and wait for that within a bound.
+
+        Raises:
+            SandboxUnavailable: it is still there.
+        """
         self.process.kill()
         until = time.monotonic() + _KILL_SECONDS
         with contextlib.suppress(Broken, TimeoutError):
             while (left := until - time.monotonic()) > 0:
                 self.receive(left)  # until the end of the stream: the last process that held it is gone
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_KILL_SECONDS)
         self.control.close()
         self.said.close()
+        try:
+            self.process.wait(_KILL_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            message = f"The sandbox's process {self.process.pid} did not end within {_KILL_SECONDS} s of SIGKILL."
+            raise SandboxUnavailable(message) from error
 
 
 def _start(

@@ -179,7 +179,7 @@ def _judged(attack: Attack, report: Report | None, honest: float, level: str) ->
     faults += [("leaked", word) for word in sorted(set(CANARY.findall(told)))]
     if THROUGH in told:
         at = told.index(THROUGH)
-        what = told[at + len(THROUGH) : at + 200].partition('"')[0].strip()
+        what = re.split(r'["\\;]', told[at + len(THROUGH) : at + 200])[0].strip()
         if attack.partial and level != "full":
             known.append(what)
         else:

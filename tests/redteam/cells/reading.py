@@ -41,7 +41,8 @@ for number, path in enumerate((*TARGETS["tests"], TARGETS["gradebook"])):
 for pid in ("self", "1", str(os.getppid()), str(TARGETS["grader"])):
     for path in (*TARGETS["tests"], TARGETS["gradebook"]):
         read(f"/proc/{pid}/root{path}")
-    attempt(**{f"cwd of {pid}": lambda pid=pid: os.listdir(f"/proc/{pid}/cwd")})
+    if pid not in ("self", str(os.getpid())):  # one's own scratch is no secret
+        attempt(**{f"cwd of {pid}": lambda pid=pid: os.listdir(f"/proc/{pid}/cwd")})
 
 # %% by_dots | 5, 24 | Paths with `..` from a folder that may be read.
 for path in TARGETS["tests"]:
