@@ -19,7 +19,7 @@ from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
-from autograder.shortcuts import Shortcut, find_shortcuts
+from autograder.shortcuts import Shortcut, banned_in, find_shortcuts
 from autograder.student import CALL_SECONDS, Student
 
 # In times of what one call may take: one cell, and all of them together.
@@ -36,11 +36,14 @@ class Notebook:
     call_seconds: float = CALL_SECONDS
     errors: dict[str, str] = field(default_factory=dict)
     deadly: dict[int, str] = field(default_factory=dict)
+    not_allowed: dict[str, list[str]] = field(default_factory=dict)
 
     def prepare(self, link: Link) -> None:
         """Run the cells in a fresh worker. A cell that fails does not stop the rest; one that kills is left out."""
         while len(self.deadly) < MAX_LOST:
             link.reset()
+            if self.not_allowed:
+                link.ask({"id": 0, "verb": "watch", "not_allowed": self.not_allowed}, self.call_seconds)
             if self._run(link):
                 return
         link.reset()
@@ -138,12 +141,14 @@ def grade(
         CourseBroken: the assignment does not hold together.
     """
     began = time.monotonic()
-    book = Notebook(submission, call_seconds)
     not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
-    shortcuts = find_shortcuts(submission.cells, not_allowed, [task.name for task in assignment.tasks])
+    names = [task.name for task in assignment.tasks]
+    shortcuts = find_shortcuts(submission.cells, not_allowed, names)
+    book = Notebook(submission, call_seconds, not_allowed=banned_in(not_allowed, names))
     bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink, stop_at)
     try:
         client, verdicts = bench.judge(book, only)
+        shortcuts = {task: Shortcut(*seen) for task, seen in client.shortcuts().items()} | shortcuts
         results = [
             _task(task, verdicts, book, shortcuts.get(task.name))
             for task in assignment.tasks

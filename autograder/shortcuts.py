@@ -39,16 +39,19 @@ class Shortcut:
         return f"`{self.name}` is not allowed here, as it is the task itself; it stands in your line: {self.line}"
 
 
+def banned_in(not_allowed: Mapping[str, Sequence[str]], tasks: Sequence[str]) -> dict[str, list[str]]:
+    """For each task that may not use everything, what it may not use."""
+    banned = {task: [*not_allowed.get(task, ()), *not_allowed.get(EVERY_TASK, ())] for task in tasks}
+    return {task: names for task, names in banned.items() if names}
+
+
 def find_shortcuts(
     cells: Sequence[tuple[str, str]], not_allowed: Mapping[str, Sequence[str]], tasks: Sequence[str]
 ) -> dict[str, Shortcut]:
     """For each task that uses something not allowed, the first use found. Patterns may end in `*`."""
     parsed = [one for name, source in cells for one in _parsed(name, source)]
     found: dict[str, Shortcut] = {}
-    for task in tasks:
-        banned = [*not_allowed.get(task, ()), *not_allowed.get(EVERY_TASK, ())]
-        if not banned:
-            continue
+    for task, banned in banned_in(not_allowed, tasks).items():
         reached = _reached(task, parsed)
         names = Names([one.statement for one in reached])
         own = _own_attributes([one.statement for one in reached])

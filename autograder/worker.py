@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from autograder import shell, wire
+from autograder.guard import Guard
 from autograder.values import Generator, Handle, Special
 
 Message = dict[str, Any]
@@ -77,8 +78,10 @@ class Session:
         self.lazies: dict[int, _Counted] = {}
         self.verbs: dict[str, Callable[[Message], Any]] = {
             "cells": self._cells, "call": self._call, "get": self._get, "set": self._set, "next": self._next,
-            "pulled": self._pulled, "files": self._files, "forget": self._forget,
+            "pulled": self._pulled, "files": self._files, "forget": self._forget, "watch": self._watch,
+            "seen": self._seen,
         }  # fmt: skip
+        self.guard: Guard | None = None
 
     def resolve(self, special: Special) -> Any:
         """The object that a stand-in in a request means."""
@@ -133,7 +136,8 @@ class Session:
             random.seed(request["seed"])
         before = _random_state() if request.get("randomness") else None
         mode = _OneDevice() if request.get("strict_device") else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
-        with mode:
+        called = request["target"] if isinstance(request["target"], str) else type(target).__qualname__
+        with mode, self.guard if self.guard and self.guard.watches(called) else contextlib.nullcontext():
             value = target(*args, **kwargs)
         outcome: Message = {}
         if before is not None:
@@ -186,6 +190,13 @@ class Session:
     def _files(self, request: Message) -> list[str]:
         del request
         return sorted(os.path.join(folder, name) for folder, _, names in os.walk(".") for name in names)  # noqa: PTH118
+
+    def _watch(self, request: Message) -> None:
+        self.guard = Guard(request["not_allowed"])
+
+    def _seen(self, request: Message) -> dict[str, list[str]]:
+        del request
+        return self.guard.seen if self.guard else {}
 
     def _forget(self, request: Message) -> None:
         del request

@@ -19,7 +19,7 @@ MAX_LINES = 300
 # Imports point up: a module imports from its own band and from those above it.
 BANDS = {
     "leaves": "errors report values decode wire data strategies compare notebook assignment shell names hidden_names shortcuts nodes safe_html",
-    "boundary": "worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest tree parent",
+    "boundary": "guard worker notebook_link student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest tree parent",
     "judges": "example suite diagnosis follow coherence",
     "grade": "grade grader strength killmatrix mutate mutants stability classroom pretrain",
     "render": (
@@ -45,7 +45,7 @@ LEAVES = {
 
 # All that is loaded with a module, itself left out. What is loaded inside a worker holds no test, no reference, no score.
 LOADS = {
-    "worker": "wire values decode shell",
+    "worker": "wire values decode shell guard",
     "zygote": "plan folders errors walls kernel landlock seccomp tree",
     "selftest": "",
     "data": "",

@@ -196,3 +196,80 @@ def test_no_false_alarm_on_the_course_itself(folder: Path) -> None:
     for variant in variants:
         work = submission(assignment, assignment.filled({variant.task: variant.apply(assignment.solution(variant.task))}))
         assert find_shortcuts(work.cells, banned, tasks) == {}, variant
+
+
+# While it runs: what no reading tells.
+
+
+def watched(cells: list[tuple[str, str]], call: str, *, banned: dict[str, list[str]]) -> dict[str, tuple[str, str]]:
+    """What the worker's guard saw of one call with a tensor."""
+    import torch
+
+    from autograder.notebook_link import InProcess
+    from autograder.student import Student
+
+    def prepare(link):
+        link.reset()
+        link.ask({"id": 0, "verb": "watch", "not_allowed": banned}, 9.0)
+        given = ("imports", "import torch\nfrom torch import nn\nimport torch.nn.functional as F")
+        link.ask({"id": 0, "verb": "cells", "cells": [[name, source, 9.0] for name, source in (given, *cells)]}, 9.0)
+
+    student = Student(InProcess(), prepare)
+    getattr(student, call)(torch.ones(2, 3))
+    return student.shortcuts()
+
+
+COMPUTED = {
+    "a name from the outside": "return getattr(F, names[0][::-1])(x, -1)",
+    "a method by a computed name": "return getattr(x, max(n for n in dir(x) if n.startswith('softm') and len(n) == 7))(-1)",
+    "through partial": "from functools import partial\n    return partial(vars(torch)[names[0][::-1]], x)(-1)",
+    "through map": "return next(map(getattr(F, names[0][::-1]), [x], [-1]))",
+}
+
+
+@pytest.mark.parametrize("way", COMPUTED)
+def test_a_computed_name_is_seen_when_it_runs(way: str) -> None:
+    """Not by reading; and the line is the student's."""
+    cells = [("cell 2", "names = ['xamtfos']"), ("softmax", f"def softmax(x):\n    {COMPUTED[way]}")]
+    assert find_shortcuts(cells, NOT_ALLOWED, TASKS) == {}
+    name, line = watched(cells, "softmax", banned={"softmax": ["softmax"]})["softmax"]
+    assert name == "softmax"
+    assert line in COMPUTED[way]
+
+
+def test_a_helper_counts_for_the_task_that_called_it() -> None:
+    """And not for another that may."""
+    cells = [("cell 2", "def helper(x):\n    return F.softmax(x, -1)"), ("softmax", "def softmax(x):\n    return helper(x)"), ("attention", "def attention(x):\n    return helper(x)")]
+    assert set(watched(cells, "softmax", banned={"softmax": ["softmax"], "attention": ["relu"]})) == {"softmax"}
+    assert watched(cells, "attention", banned={"softmax": ["softmax"], "attention": ["relu"]}) == {}
+
+
+ALLOWED = {
+    "an own function of that name": "def logsumexp(x):\n    return x.exp().sum(-1).log()\ndef softmax(x):\n    return (x.T - logsumexp(x)).T.exp()",
+    "an operation that uses it inside": "def softmax(x):\n    return F.scaled_dot_product_attention(x[None], x[None], x[None])",
+    "a module that uses it inside": "def softmax(x):\n    return nn.MultiheadAttention(3, 1, batch_first=True)(x[None], x[None], x[None])[0]",
+    "a distribution that uses it inside": "def softmax(x):\n    return torch.distributions.Categorical(logits=x).probs",
+}
+
+
+@pytest.mark.parametrize("way", ALLOWED)
+def test_what_torch_calls_by_itself_is_not_held_against_a_student(way: str) -> None:
+    """Only a line of their own counts."""
+    assert watched([("softmax", ALLOWED[way])], "softmax", banned={"softmax": ["softmax", "logsumexp"]}) == {}
+
+
+def test_a_worker_that_answers_nonsense_loses_nothing_for_others() -> None:
+    """What was seen is a claim: whatever its form, no error."""
+    from autograder.student import Student
+
+    class Sly:
+        def ask(self, request, seconds):
+            return {"id": request["id"], "value": answers.pop()}
+
+    for answer in (None, 3, [1], {"softmax": 3}, {"softmax": ["a"]}, {"softmax": ["a", "b", "c"]}):
+        answers = [answer, None]
+        student = Student(Sly())
+        student.forget()
+        student._ask("files")
+        answers.append(answer)
+        assert student.shortcuts() == {}
