@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograder import values, wire
+from autograder import decode, values, wire
+from autograder.errors import WorkerLost
+from autograder.notebook_link import Confined
 
 
 def through(message: dict[str, object], resolve: object = None) -> dict[str, object]:
@@ -214,3 +218,114 @@ def test_stand_ins_travel() -> None:
         values.Handle(3, "GPT"), values.Generator(7), values.Lazy(1, ("a", "b")), torch.bfloat16, torch.device("cpu"), Path("a/b"),
     ]  # fmt: skip
     assert through({"value": sent})["value"] == sent
+
+
+def test_values_are_counted_before_they_are_built() -> None:
+    """A short header cannot ask for gigabytes of lists."""
+    for text in ("[" + "[]," * (2**20) + "[]]", "[" + "1," * (2**21 + 1) + "1]"):
+        with pytest.raises(wire.FrameError, match="too many values"):
+            wire.unpack(f'{{"value": {text}}}'.encode(), bytearray())
+
+
+def test_texts_are_bounded_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too long travels as its name; what comes too long is refused."""
+    monkeypatch.setattr(values, "MAX_TEXT", 10)
+    assert isinstance(through({"value": "x" * 11})["value"], values.Opaque)
+    assert isinstance(through({"value": b"x" * 11})["value"], values.Opaque)
+    monkeypatch.setattr(decode, "MAX_TEXT", 10)
+    for tree in ("x" * 11, {"$": "bytes", "latin1": "x" * 11}, {"x" * 11: 1}, {"$": "opaque", "type": "x" * 11}):
+        with pytest.raises(wire.FrameError, match="too long"):
+            wire.unpack(header(tree), bytearray())
+
+
+@pytest.mark.parametrize("text", ["NaN", "[Infinity]", '{"a": -Infinity}'])
+def test_what_is_no_json_is_refused(text: str) -> None:
+    """Python's reader would take it."""
+    with pytest.raises(wire.FrameError, match="no JSON"):
+        wire.unpack(f'{{"value": {text}}}'.encode(), bytearray())
+
+
+def test_nothing_calls_itself() -> None:
+    """As deep as values may be nested, within a few frames of the stack."""
+    inner: object = 1
+    for _ in range(values.MAX_DEPTH):
+        inner = {"$": "tuple", "items": [inner]}
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 25)
+    try:
+        back = decode.decode(inner, bytearray())
+    finally:
+        sys.setrecursionlimit(limit)
+    assert type(back) is tuple
+    with pytest.raises(wire.FrameError, match="nested too deeply"):
+        decode.decode([[inner]], bytearray())
+
+
+def test_an_answer_before_the_question_loses_the_worker() -> None:
+    """One question, one answer: what was sent ahead is not taken for it, even with the right number."""
+    ours, theirs = socket.socketpair()
+
+    class Worker:
+        socket = ours
+
+        def kill(self) -> str:
+            return "gone"
+
+    with ours, theirs:
+        link = Confined(Worker)
+        link.worker = Worker()
+        wire.send(theirs, {"id": 7, "value": "ready made"})
+        with pytest.raises(WorkerLost, match="before it was asked"):
+            link.ask({"id": 7, "verb": "get"}, 1.0)
+
+
+@pytest.mark.parametrize("identity", [True, 1.0, "1", None, 2])
+def test_an_answer_bears_the_number_of_its_question(identity: object) -> None:
+    """The very number: `True` is no 1."""
+    ours, theirs = socket.socketpair()
+
+    class Worker:
+        socket = ours
+
+        def kill(self) -> str:
+            return "gone"
+
+    def reply() -> None:
+        assert wire.receive(theirs) is not None
+        wire.send(theirs, {"id": identity, "value": 0})
+
+    with ours, theirs:
+        thread = threading.Thread(target=reply)
+        thread.start()
+        with pytest.raises(WorkerLost, match="not asked"):
+            Confined(Worker).ask({"id": 1, "verb": "get"}, 5.0)
+        thread.join()
+
+
+SOME = st.sampled_from(["tensor", "tuple", "dict", "lazy", "handle", "generator", "bytes", "float", "device", "dtype", "path", "opaque", "", "pickle"])
+TREE = st.recursive(
+    st.none() | st.booleans() | st.sampled_from([0, 1, -1, 2**31, 2**63, 2**201]) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.builds(
+        lambda kind, rest: {"$": kind, **rest}, SOME,
+        st.dictionaries(st.sampled_from(["items", "latin1", "is", "type", "name", "id", "seed", "device", "dtype", "shape", "order"]), inner, max_size=4),
+    ),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(TREE, st.binary(max_size=64), st.booleans())
+@settings(max_examples=500)
+def test_anything_in_any_place_is_refused_or_plain(tree: object, body: bytes, in_worker: bool) -> None:  # noqa: FBT001 - hypothesis gives it
+    """Of the form of a frame, with whatever in its fields: plain values, or a FrameError and nothing else."""
+    with contextlib.suppress(wire.FrameError):
+        message = wire.unpack(header(tree), bytearray(body), (lambda special: special) if in_worker else None)
+        waiting = [message]
+        while waiting:
+            one = waiting.pop()
+            assert isinstance(
+                one,
+                (type(None), bool, int, float, str, bytes, list, tuple, dict, torch.Tensor, torch.dtype, torch.device, Path,
+                 values.Handle, values.Generator, values.Lazy, values.Opaque),
+            )  # fmt: skip
+            waiting += [*one, *one.values()] if isinstance(one, dict) else list(one) if isinstance(one, (list, tuple)) else []
