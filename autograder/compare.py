@@ -7,6 +7,7 @@ expected values. Tolerances are by dtype; inputs are made lively by the tests, s
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -73,12 +74,12 @@ def assert_close(
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index, (mine, right) in enumerate(zip(actual, expected, strict=True)):
-            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=f"{what}[{index}]")
+            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=_part(what, index))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
         for key, right in expected.items():
-            assert_close(actual[key], right, rtol=rtol, atol=atol, dtype=dtype, what=f"{what}[{key!r}]")
+            assert_close(actual[key], right, rtol=rtol, atol=atol, dtype=dtype, what=_part(what, key))
     else:
         assert_equal(actual, expected, what=what)
 
@@ -99,12 +100,12 @@ def assert_equal(actual: object, expected: object, *, what: str = "the result") 
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index_, (one, other) in enumerate(zip(actual, expected, strict=True)):
-            assert_equal(one, other, what=f"{what}[{index_}]")
+            assert_equal(one, other, what=_part(what, index_))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
         for key, other in expected.items():
-            assert_equal(actual[key], other, what=f"{what}[{key!r}]")
+            assert_equal(actual[key], other, what=_part(what, key))
     elif type(actual) is not type(expected):
         fail(f"{_sentence(what)} must be {kind_name(expected)}; yours is {kind_name(actual)}: {short(actual)}.")
     elif actual != expected:
@@ -244,6 +245,11 @@ def short(value: object, limit: int = 120) -> str:
     else:
         text = repr(value[:limit] if isinstance(value, list | tuple) else value)  # no more of it would be seen
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _part(what: str, key: object) -> str:
+    """A part of a container: "the list for 'abc' at [0]", and within that "... at [0][1]"."""
+    return f"{what}[{key!r}]" if re.search(r" at (\[.*\])+$", what) else f"{what} at [{key!r}]"
 
 
 def _sentence(what: str) -> str:

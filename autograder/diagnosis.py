@@ -17,7 +17,7 @@ from typing import Any
 
 from autograder.assignment import Assignment
 from autograder.compare import same
-from autograder.errors import CourseBroken, Exhausted, StudentError
+from autograder.errors import CourseBroken, Exhausted, GraderError, StudentError, WorkerLost
 from autograder.notebook_link import InProcess
 from autograder.report import Diagnosis
 from autograder.student import Kept, Outcome, Student
@@ -253,7 +253,12 @@ class Doctor:
             return ()
         known = self._known(task)
         student.forget()
-        given = answers(student, self.bank.batteries[task])
+        try:
+            given = answers(student, self.bank.batteries[task])
+        except (WorkerLost, GraderError):
+            raise
+        except Exception:  # noqa: BLE001 - a question choked on an answer that none of the known mistakes gives
+            return ()
         return tuple(
             Diagnosis(item.id, item.text, item.advice) for item, wrong in known if same(given, wrong)
         )

@@ -21,10 +21,11 @@ from autograder.values import Generator, Handle
 SHRINK_RUNS = 150
 # A tensor of more is shown by its shape.
 MOST_NUMBERS = 12
+MOST_LETTERS, A_LINE = 200, 75
 # A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
 SHORT_NAME = 6
 # Calls that a check makes around the one that it is about.
-HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad")
+HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad", "detach")
 
 
 @dataclass
@@ -138,15 +139,18 @@ class _Made:
             return f"torch.Generator().manual_seed({value.seed})"
         if isinstance(value, torch.Tensor):
             return _pasted(value)
-        if isinstance(value, list | tuple) and _has_tensors(value):
+        if isinstance(value, list | tuple) and _holds(value, (Kept, Generator, torch.Tensor)):
             inside = ", ".join(map(self._word, value))
             return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
+        if isinstance(value, dict) and _holds(value, (Kept, Generator, torch.Tensor)):
+            return "{" + ", ".join(f"{key!r}: {self._word(item)}" for key, item in value.items()) + "}"
         return repr(value)
 
 
-def _has_tensors(value: Any) -> bool:
+def _holds(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a container holds one of these, however deep."""
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return any(isinstance(item, torch.Tensor) or _has_tensors(item) for item in items)
+    return any(isinstance(item, kinds) or _holds(item, kinds) for item in items)
 
 
 def _cut(text: str, limit: int) -> str:
@@ -172,12 +176,14 @@ def _pasted(value: torch.Tensor) -> str:
 
 def _told(value: Any) -> str:
     """A result in words and numbers."""
-    if isinstance(value, dict) and _has_tensors(value):
+    if isinstance(value, dict) and _holds(value, (torch.Tensor,)):
         return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
-    if isinstance(value, list | tuple) and _has_tensors(value):
-        return _cut("; ".join(map(_told, value)), 200)
+    if isinstance(value, list | tuple) and _holds(value, (torch.Tensor,)):
+        return _cut("; ".join(map(_told, value)), MOST_LETTERS)
+    if isinstance(value, tuple) and len(repr(value)) > MOST_LETTERS:
+        return f"({', '.join(short(item, A_LINE // len(value)) for item in value)})"
     if not isinstance(value, torch.Tensor):
-        return short(value, 200)
+        return short(value, MOST_LETTERS)
     shape = f"shape {tuple(value.shape)}"
     if value.device.type == "meta" or value.numel() > MOST_NUMBERS:
         return f"{shape}, {value.dtype}"

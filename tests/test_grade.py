@@ -255,3 +255,12 @@ def test_what_a_call_needs_is_made_first() -> None:
     assert shown([Call("f", (Kept(Student(InProcess()), Handle(9, "Sized")),), {}, [3])]).split("\n") == [
         "f(<your Sized>)", "# yours: [3]",
     ]  # fmt: skip
+
+
+def test_an_answer_that_a_question_chokes_on_is_no_known_mistake(toy: Assignment) -> None:
+    """The battery was written for other answers; nobody loses a grade for it."""
+    doctor = diagnosis.Doctor(toy)
+    doctor._known("softmax")
+    asked = diagnosis.Battery("softmax", lambda ask: [ask.softmax(torch.ones(2))[0]["no such place"]])
+    doctor.bank.batteries["softmax"] = asked
+    assert doctor.diagnose("softmax", diagnosis.notebook(toy.reference_cells())) == ()

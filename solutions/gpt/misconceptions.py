@@ -877,6 +877,15 @@ def same_start(one, other, name):
     return all(isinstance(weight, torch.Tensor) for weight in both) and torch.equal(*both)
 
 
+def looks_back(model, ids):
+    """Does the first token make a difference to what is said of the last?"""
+    model.eval()
+    said = [model(torch.cat((torch.full_like(ids[:, :1], first), ids[:, 1:]), dim=1)) for first in (0, 1)]
+    logits = [one[0] if isinstance(one, tuple | list) else one for one in said]
+    both = all(isinstance(one, torch.Tensor) and one.dim() == 3 for one in logits)
+    return bool((logits[0][:, -1] != logits[1][:, -1]).any()) if both else logits
+
+
 def shared_memory(ask):
     """Does the head follow the embedding in a model as it is made?"""
     model = ask.new("GPT", ask.new("GPTConfig", **CONFIG), seed=0)
@@ -892,7 +901,7 @@ def gpt_questions(ask):
     ids = torch.randint(13, (3, 5), generator=torch.Generator().manual_seed(13))
     targets = torch.randint(13, (3, 5), generator=torch.Generator().manual_seed(14))
     model, loaded = filled(ask, "GPT", CONFIG, weights)
-    first = [layout(model), loaded, starting_values(ask)]
+    first = [layout(model), loaded, starting_values(ask), looks_back(model, ids)]
     if loaded != "loaded":
         return first
     some = targets.clone()
