@@ -89,6 +89,8 @@ class _Piece:
     @cached_property
     def defined(self) -> set[str]:
         """The names that it gives a meaning, and the attributes that it puts onto something."""
+        if isinstance(self.statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            return defined(self.statement)  # what it puts onto its own objects is no name for others
         put = {
             f".{node.attr}"
             for node in self.nodes

@@ -166,6 +166,10 @@ HONEST = {
     "a scratch name as in another cell": [
         ("cell 1", "x = torch.softmax(torch.zeros(3), -1)"), ("softmax", "def softmax(x):\n    return x.exp()\nx = torch.zeros(2)\nprint(softmax(x))"),
     ],
+    "an attribute that another task's class puts onto its parts": [
+        ("attention", "class A(nn.Module):\n    def __init__(self):\n        self.out.weight = self.table.weight\n        self.last = nn.Softmax(-1)"),
+        ("softmax", "def softmax(x):\n    return x.weight.exp()"),
+    ],
     "another attribute's name": [("cell 1", "model.loss = F.softmax"), ("softmax", "def softmax(x):\n    return x.exp()")],
     "a star that is not used": [("cell 1", "from math import *"), ("softmax", "def softmax(x):\n    return x.exp()\nsoftmax(1)")],
     "a huge text": [("softmax", "def softmax(x):\n    a = 'x' * 9\n    return getattr(x, " + " + ".join(["a"] * 60) + ")")],
