@@ -32,5 +32,5 @@ SPREAD = {"test_strength.py", "test_mutants.py"}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of a module stay in one process, since what they share is made once."""
     for item in items:
-        if item.path.name not in SPREAD:
+        if item.path.name not in SPREAD and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.name))

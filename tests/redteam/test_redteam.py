@@ -28,9 +28,10 @@ WAITING = {
     "error_with_a_metaclass", "frame_slow", "frame_unread", "giant_answer", "ignores_signals", "memory_in_an_answer",
     "patched_wire", "stops_itself", "swallows_the_time_limit",
 }  # fmt: skip
-SHORT = [] if os.environ.get("REDTEAM") == "all" else [name for name in NAMES if name not in WAITING]
-# Through nbgrader, which takes its time over each: what is tampered with, what acts on a page, and every sixth other.
-SOME = [one.name for one in TABLE if one.theme in ("files", "breaking")] + SHORT[::6]
+ALL = os.environ.get("REDTEAM") == "all"
+SHORT = [] if ALL else [name for name in NAMES if name not in WAITING]
+# Through nbgrader, which takes its time over each: what is tampered with, what acts on a page, and every twelfth other.
+SOME = [one.name for one in TABLE if one.theme in ("files", "breaking")] + SHORT[::12]
 # Rows of the table of attacks that no notebook can try here.
 ELSEWHERE = {35: "a workflow lies in the instructor's repository, not in what is handed in"}
 
@@ -38,9 +39,9 @@ ELSEWHERE = {35: "a workflow lies in the instructor's repository, not in what is
 AS_IT_IS = ""
 CONTAINER = "sys.path.insert(0, {tests!r}); import test_confinement; test_confinement.as_in_a_container()"
 NO_WALLS = (
-    "from autograder import plan; plan.Switches.__init__.__defaults__ = (('bare',), False, False, False, False);"
+    "from autograder import plan; plan.Switches.__init__.__defaults__ = (('bare',), False, False, False, False, True);"
     " redteam._STUB = 'from autograder import plan; plan.Switches.__init__.__defaults__ ='"
-    ' " ((\'bare\',), False, False, False, False); " + redteam._STUB'
+    ' " ((\'bare\',), False, False, False, False, True); " + redteam._STUB'
 )
 RUN = """
 import sys; from pathlib import Path; from autograder import redteam
@@ -103,10 +104,10 @@ def test_the_canaries_do_not_change_the_course(tmp_path: Path) -> None:
 
 
 def test_nothing_comes_of_it_here() -> None:
-    """At the best level that this machine gives, as whoever runs this: every attack."""
-    result = red_team(AS_IT_IS, only=[])
+    """At the best level that this machine gives, as whoever runs this: every third attack; all with `REDTEAM=all`."""
+    result = red_team(AS_IT_IS, only=SHORT[::3])
     assert result["faults"] == []
-    assert result["submissions"] == len(TABLE)
+    assert result["submissions"] == (len(SHORT[::3]) or len(TABLE))
 
 
 @cache
@@ -121,20 +122,20 @@ def readable_by_others() -> str:
 @pytest.mark.parametrize("before", [AS_IT_IS, CONTAINER], ids=["as-it-is", "container"])
 def test_nothing_comes_of_it_as_an_ordinary_user(before: str) -> None:
     """As a user who owns nothing here; and where namespaces are forbidden, with the exceptions stated for that."""
-    if before == AS_IT_IS and os.environ.get("REDTEAM") != "all":
+    if before == AS_IT_IS and not ALL:
         pytest.skip("slow: REDTEAM=all runs it")
     if reason := readable_by_others():
         pytest.skip(reason)
-    result = red_team(before, only=SHORT, user=65534)
+    result = red_team(before, only=SHORT[::3], user=65534)
     assert result["faults"] == []
     assert result["level"] == ("full" if before == AS_IT_IS else "partial")
 
 
 def test_nothing_comes_of_it_in_a_container() -> None:
     """Where namespaces are forbidden: nothing but the stated exceptions."""
-    if os.getuid() == 0 and os.environ.get("REDTEAM") != "all":
+    if os.getuid() == 0 and not ALL:
         pytest.skip("as an ordinary user only: REDTEAM=all runs it as root too")
-    result = red_team(CONTAINER, only=SHORT)
+    result = red_team(CONTAINER, only=SHORT[::3])
     assert result["faults"] == []
     assert result["level"] == "partial"
 
@@ -148,7 +149,8 @@ def test_it_would_be_noticed_if_something_came_of_it() -> None:
     faults = "\n".join(result["faults"])
     for kind in ("tests", "reference", "bank", "gradebook", "submission", "home"):
         assert f"leaked: CANARY-{kind}-" in faults
-    for line in ("fork_bomb: reached", "runs_programs: reached", "other_processes: reached", "hostile.json is new",
+    # Not the fork bomb: that is ended by the watch from outside, which needs no wall.
+    for line in ("runs_programs: reached", "other_processes: reached", "hostile.json is new",
                  "left over: somebody reached", "000-neighbour"):  # fmt: skip
         assert line in faults
 
@@ -192,6 +194,7 @@ def scores(root: Path) -> dict[str, float]:
         return {student: score if score >= 0 else -1 for student, score in book.execute(question)}
 
 
+@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_books_no_point_too_many(class_of_nbgrader: Path) -> None:
     """Each hostile notebook has what its honest part earns at most; who handed in nothing to grade has no number."""
     booked = scores(class_of_nbgrader)
@@ -204,6 +207,7 @@ def test_nbgrader_books_no_point_too_many(class_of_nbgrader: Path) -> None:
             assert 0 <= booked[student] <= 5, name
 
 
+@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_gives_the_neighbours_what_is_theirs(class_of_nbgrader: Path) -> None:
     """Right work all points, unfinished work none, a mistake what it leaves."""
     booked = scores(class_of_nbgrader)
@@ -212,6 +216,7 @@ def test_nbgrader_gives_the_neighbours_what_is_theirs(class_of_nbgrader: Path) -
     assert all(score == (15, 0, 13)[number % 3] for number, score in enumerate(found)), found
 
 
+@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
     """No canary and no mark in autograded notebooks, feedback or what the commands print."""
     places = [class_of_nbgrader / "said.txt"]
@@ -226,6 +231,7 @@ def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
         assert redteam.THROUGH not in text, path
 
 
+@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_loads_nothing_that_was_handed_in(class_of_nbgrader: Path) -> None:
     """No file beside a notebook was run, nothing was written where it should not be."""
     left = [path.name for path in class_of_nbgrader.rglob("*hostile*") if path.name != "hostile.pth"]
@@ -243,10 +249,11 @@ def test_the_stage_is_gone_afterwards() -> None:
     assert set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*")) <= known
 
 
+@pytest.mark.xdist_group("redteam-killed")
 def test_a_killed_grader() -> None:
     """`kill -9` at random moments; `python tests/redteam/kill_grader.py 50` does it more often."""
-    words = [sys.executable, str(HERE / "kill_grader.py"), "3"]
+    words = [sys.executable, str(HERE / "kill_grader.py"), "3" if ALL else "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("reports written") == 3
+    assert done.stdout.count("reports written") == (3 if ALL else 1)
