@@ -194,7 +194,6 @@ def scores(root: Path) -> dict[str, float]:
         return {student: score if score >= 0 else -1 for student, score in book.execute(question)}
 
 
-@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_books_no_point_too_many(class_of_nbgrader: Path) -> None:
     """Each hostile notebook has what its honest part earns at most; who handed in nothing to grade has no number."""
     booked = scores(class_of_nbgrader)
@@ -207,7 +206,6 @@ def test_nbgrader_books_no_point_too_many(class_of_nbgrader: Path) -> None:
             assert 0 <= booked[student] <= 5, name
 
 
-@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_gives_the_neighbours_what_is_theirs(class_of_nbgrader: Path) -> None:
     """Right work all points, unfinished work none, a mistake what it leaves."""
     booked = scores(class_of_nbgrader)
@@ -216,7 +214,6 @@ def test_nbgrader_gives_the_neighbours_what_is_theirs(class_of_nbgrader: Path) -
     assert all(score == (15, 0, 13)[number % 3] for number, score in enumerate(found)), found
 
 
-@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
     """No canary and no mark in autograded notebooks, feedback or what the commands print."""
     places = [class_of_nbgrader / "said.txt"]
@@ -231,7 +228,6 @@ def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
         assert redteam.THROUGH not in text, path
 
 
-@pytest.mark.xdist_group("redteam-nbgrader")
 def test_nbgrader_loads_nothing_that_was_handed_in(class_of_nbgrader: Path) -> None:
     """No file beside a notebook was run, nothing was written where it should not be."""
     left = [path.name for path in class_of_nbgrader.rglob("*hostile*") if path.name != "hostile.pth"]
@@ -249,7 +245,6 @@ def test_the_stage_is_gone_afterwards() -> None:
     assert set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*")) <= known
 
 
-@pytest.mark.xdist_group("redteam-killed")
 def test_a_killed_grader() -> None:
     """`kill -9` at random moments; `python tests/redteam/kill_grader.py 50` does it more often."""
     words = [sys.executable, str(HERE / "kill_grader.py"), "3" if ALL else "1"]
