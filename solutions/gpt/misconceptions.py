@@ -2473,7 +2473,7 @@ def rolled_back(source):
     return """
 def load_gpt2(model, weights):
     backup = {k: v.clone() for k, v in model.state_dict().items()}
-    linear = {n for n, m in model.named_modules() if isinstance(m, nn.Linear) and n != "lm_head"}
+    linear = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in ("c_attn", "c_proj", "c_fc")}
     todo = dict(weights)
     try:
         for name, own in model.state_dict().items():
