@@ -2443,7 +2443,7 @@ def from_the_models_side(source):
 def load_gpt2(model, weights):
     file = {re.sub(r"^transformer\\.", "", key): value for key, value in weights.items()}
     pairs = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if name == "lm_head.weight":
             continue
         key = name[len("transformer."):]

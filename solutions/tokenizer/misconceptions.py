@@ -1765,37 +1765,6 @@ def walks_the_merges(source):
     return source[:start] + walk + source[end:]
 
 
-@misconception(
-    task="bpe_tokenizer",
-    advice="Merge one pre-token at a time: then no step has to look at the whole text again.",
-)
-def whole_text_at_once(source):
-    """The parts of all pre-tokens stand in one list, which is looked through for each merge."""
-    source = change(
-        source,
-        "                if pretoken not in self.known:\n"
-        '                    self.known[pretoken] = self._merge_all(pretoken.encode("utf-8"))\n'
-        "                ids.extend(self.known[pretoken])\n",
-        '                all_parts += [bytes([byte]) for byte in pretoken.encode("utf-8")] + [None]\n'
-        "            ids.extend(self._merge_all(all_parts))\n",
-    )
-    source = change(source, "            for pretoken in GPT2", "            all_parts = []\n            for pretoken in GPT2")
-    start = source.index("        parts = [pretoken[i : i + 1]")
-    end = source.index("    ### END SOLUTION", start)
-    return (
-        source[:start]
-        + """        parts = pretoken
-        while True:
-            places = [i for i, pair in enumerate(zip(parts, parts[1:])) if pair in self.places]
-            if not places:
-                return [self.ids[part] for part in parts if part is not None]
-            best = min(places, key=lambda i: self.places[parts[i], parts[i + 1]])
-            parts[best : best + 2] = [parts[best] + parts[best + 1]]
-"""
-        + source[end:]
-    )
-
-
 @misconception(task="bpe_tokenizer", advice="Encode the text as it is: normalised, it does not come back the same.")
 def normalised(source):
     """Unicode text is normalised before it is encoded."""
