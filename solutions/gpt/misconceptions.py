@@ -2456,7 +2456,8 @@ def load_gpt2(model, weights):
             raise ValueError("shape of " + key)
         pairs.append((parameter, value))
     head = file.pop("lm_head.weight", None)
-    if head is not None and (head.shape != pairs[0][1].shape or not (head == pairs[0][1]).all()):
+    wte = weights.get("wte.weight", weights.get("transformer.wte.weight"))
+    if head is not None and (head.shape != wte.shape or not (head == wte).all()):
         raise ValueError("lm_head.weight")
     for key in file:
         if not re.search(r"attn\\.(masked_)?bias$", key):
