@@ -204,6 +204,7 @@ def with_solution(assignment: Assignment, replaced: dict[str, str]) -> list[tupl
 def answers(student: Student, questions: Battery) -> list[Any]:
     """The student's answers to a battery, as plain values."""
     before, student.seconds = student.seconds, QUESTION_SECONDS
+    student.begin()
     try:
         return [_plain(item) for item in questions.ask(Asking(student))]
     finally:

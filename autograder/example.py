@@ -24,6 +24,8 @@ MOST_NUMBERS = 12
 MOST_LETTERS, A_LINE = 200, 75
 # A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
 SHORT_NAME = 6
+# A temporary folder, or a file's name, as `tempfile` makes them: another at each run.
+FRESH_FOLDER, FRESH_NAME = re.compile(r"(?:/[\w.+-]+)*/tmp[a-z0-9_]{8}/"), re.compile(r"\btmp[a-z0-9_]{8}\b")
 # Calls that a check makes around the one that it is about.
 HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad", "detach")
 
@@ -34,6 +36,7 @@ class Recorder:
 
     student: Student
     most: int = SHRINK_RUNS
+    seed: int = 0
     failure: BaseException | None = None
     calls: list[Call] = field(default_factory=list)
     runs_since: int = 0
@@ -44,7 +47,7 @@ class Recorder:
             self.runs_since += 1
             if self.runs_since > self.most:
                 return
-        self.student.begin()
+        self.student.begin(self.seed)
         try:
             inner(*args, **kwargs)
         except (SubmissionError, WorkerLost) as error:
@@ -59,6 +62,15 @@ class Recorder:
 
 def explained(failure: SubmissionError | WorkerLost) -> str:
     """A failure in the student's words: for an exception of theirs, with the lines of their own code."""
+    return _lasting(_explained(failure))
+
+
+def _lasting(text: str) -> str:
+    """Without names that are others at the next run."""
+    return FRESH_NAME.sub("tmp...", FRESH_FOLDER.sub("", text))
+
+
+def _explained(failure: SubmissionError | WorkerLost) -> str:
     if isinstance(failure, Exhausted):
         return f"Your code {failure.reason}. {failure.advice}\n{failure.where}".rstrip()
     if isinstance(failure, WorkerLost):
@@ -88,7 +100,7 @@ def shown(calls: list[Call]) -> str:
     lines.append(f"{called}({', '.join(arguments)})" + (f"  # {shapes}" if shapes else ""))
     if call.result is not None and not isinstance(call.result, Handle):
         lines.append(f"# yours: {_told(call.result)}")
-    return "\n".join(lines[:12])
+    return _lasting("\n".join(lines[:12]))
 
 
 class _Made:

@@ -39,6 +39,9 @@ class Link(Protocol):
     def reset(self) -> None:
         """Begin again with an empty notebook."""
 
+    def cpu_seconds(self) -> float:
+        """The processor time that its process has used so far."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -71,6 +74,10 @@ class InProcess:
         """Begin again."""
         self.session, self.gradients = Session("notebook"), True
 
+    def cpu_seconds(self) -> float:
+        """This process's own."""
+        return time.process_time()
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -96,6 +103,9 @@ class Connected(Protocol):
 
     def kill(self) -> str:
         """Kill it, and say how it ended."""
+
+    def cpu_seconds(self) -> float:
+        """The processor time it has used so far."""
 
 
 class Confined:
@@ -138,5 +148,9 @@ class Confined:
         if self.worker is not None:
             self.worker.kill()
             self.worker = None
+
+    def cpu_seconds(self) -> float:
+        """The worker's, as the kernel counts it: the worker itself is not asked."""
+        return self.worker.cpu_seconds() if self.worker is not None else 0.0
 
     close = reset

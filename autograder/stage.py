@@ -156,7 +156,8 @@ def staged(root: Path, assignment: Assignment) -> Iterator[Stage]:
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.bind(("127.0.0.1", 0))
         abstract, named = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
-        abstract.bind(f"\0redteam-{root.name}")
+        word = f"redteam-{secrets.token_hex(6)}"  # two stages on one machine do not share it
+        abstract.bind(f"\0{word}")
         named.bind(str(root / "course" / "socket"))
         for listener in (abstract, named):
             listener.listen()
@@ -169,7 +170,7 @@ def staged(root: Path, assignment: Assignment) -> Iterator[Stage]:
             "submissions": [str(stage.submitted / f"000-neighbour/{assignment.name}/{assignment.name}.ipynb")],
             "folders": [str(path) for path in (stage.course, stage.submitted, folder, assignment.folder, root)],
             "reports": str(stage.reports), "data": str(data.data_folder()), "environment": list(ENVIRONMENT),
-            "tcp": tcp.getsockname()[1], "udp": udp.getsockname()[1], "abstract": f"redteam-{root.name}",
+            "tcp": tcp.getsockname()[1], "udp": udp.getsockname()[1], "abstract": word,
             "socket": str(root / "course" / "socket"),
             "threads": 512 if os.getuid() == 0 else 64,  # root is not counted, only memory stops its threads
         })  # fmt: skip

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from autograder.errors import Exhausted, StudentError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.values import Generator, Handle, Lazy
+
+Form = TypeVar("Form")
 
 CALL_SECONDS = 10.0
 # What `observe` takes beside the callee's own arguments.
@@ -57,6 +59,7 @@ class Student:
         """`prepare` runs the notebook's cells in a fresh worker, again after each loss. A call has `seconds`."""
         self._link, self._prepare, self.seconds = link, prepare, seconds
         self._ready, self._count = False, 0
+        self._fresh: int | None = None  # the seed that the next request brings
         self.calls: list[Call] = []
         self.asked: set[str] = set()  # the names of the notebook that were asked for
 
@@ -88,7 +91,7 @@ class Student:
 
     def pulled(self, lazy: Lazy) -> int:
         """How many items have been pulled from a `lazy` so far."""
-        return int(self._ask("pulled", object=lazy.id))
+        return self._typed(int, self._ask("pulled", object=lazy.id))
 
     def next(self, kept: Kept) -> Any:
         """The next item of an iterator kept in the worker.
@@ -104,7 +107,7 @@ class Student:
 
     def files(self) -> list[str]:
         """The files in the worker's scratch folder, as relative paths."""
-        return list(self._ask("files"))
+        return self._typed(list, self._ask("files"))
 
     def shortcuts(self) -> dict[str, tuple[str, str]]:
         """For each task the operation that is not allowed and the line that called it, as far as the worker tells."""
@@ -120,9 +123,17 @@ class Student:
         if self._ready:
             self._ask("forget")
 
-    def begin(self) -> None:
-        """A new example starts: its calls are recorded from here."""
-        self.calls = []
+    @property
+    def cpu_seconds(self) -> float:
+        """The processor time that the notebook has used: what other programs do on the machine does not count."""
+        return self._link.cpu_seconds()
+
+    def begin(self, seed: int = 0) -> None:
+        """A new example starts: its calls are recorded from here, and with the first random numbers begin anew.
+
+        So what a check finds does not hang on what was asked before it.
+        """
+        self.calls, self._fresh = [], seed
 
     def _observe(
         self, target: Any, path: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any], *, keep: bool = False
@@ -145,13 +156,19 @@ class Student:
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
             kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
         )  # fmt: skip
-        outcome = _outcome(reply)
-        if outcome is None:
-            self._link.reset()
-            self._ready = False
-            raise WorkerLost(NO_ANSWER)
+        outcome = self._typed(Outcome, _outcome(reply))
+        if keep:
+            self._typed(Handle, outcome.value)
         self.calls[-1] = replace(self.calls[-1], result=outcome.value)
         return outcome
+
+    def _typed(self, form: type[Form], reply: Any) -> Form:
+        """The reply, if it is what the worker sends: a student's native code may answer anything."""
+        if isinstance(reply, form):
+            return reply
+        self._link.reset()
+        self._ready = False
+        raise WorkerLost(NO_ANSWER)
 
     def _ask(self, verb: str, **fields: Any) -> Any:
         if not self._ready:
@@ -159,6 +176,8 @@ class Student:
             self._prepare(self._link)
         self._count += 1
         request = {"id": self._count, "verb": verb, "limit": self.seconds, **fields}
+        if self._fresh is not None:
+            request["fresh"], self._fresh = self._fresh, None
         try:
             reply = self._link.ask(request, self.seconds)
         except WorkerLost:
@@ -170,7 +189,7 @@ class Student:
 
 
 def _outcome(reply: Any) -> Outcome | None:
-    """The reply to a call, if it has the form of one: a student's native code may answer anything."""
+    """The reply to a call, if it has the form of one."""
     if not isinstance(reply, dict):
         return None
     parts = {name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply}
@@ -251,7 +270,8 @@ class Kept:
         """Call a method and keep its result; without arguments an attribute that is not callable is kept itself."""
         student = self._student
         if not args and not kwargs:
-            attribute = student._ask("get", target=self.handle, path=path.split("."), keep=True)  # noqa: SLF001
+            reply = student._ask("get", target=self.handle, path=path.split("."), keep=True)  # noqa: SLF001
+            attribute = student._typed(Handle, reply)  # noqa: SLF001
             if attribute.type not in ("method", "builtin_function_or_method", "function"):
                 return Kept(student, attribute)
         return Kept(student, student._observe(self.handle, path.split("."), args, kwargs, keep=True).value)  # noqa: SLF001

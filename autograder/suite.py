@@ -178,7 +178,8 @@ class Judge:
             return blank("skip", f"Not looked at until this holds: {needed.name}")
         if check.task in self.lost:
             return blank("fail", f"Not looked at: in an earlier check `{check.task}` {self.lost[check.task]}.")
-        recorder = Recorder(self._student, SHRINK_RUNS if self.shrink else 0)
+        digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
+        recorder = Recorder(self._student, SHRINK_RUNS if self.shrink else 0, int.from_bytes(digest[:4], "big"))
         try:
             self._student.forget()
             self._reference.forget()
@@ -210,11 +211,10 @@ class Judge:
         def recorded(*args: Any, **kwargs: Any) -> None:
             recorder.run(inner, *args, **kwargs)
 
-        digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
         test.hypothesis.inner_test = recorded
         test._hypothesis_internal_database_key = b""  # noqa: SLF001 - or it is made anew, from the source, at each run
         try:
-            hypothesis.seed(int.from_bytes(digest[:8], "big"))(test)(**arguments)
+            hypothesis.seed(recorder.seed)(test)(**arguments)
         finally:
             test.hypothesis.inner_test = inner
 

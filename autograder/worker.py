@@ -12,6 +12,7 @@ import importlib
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,6 +96,8 @@ class Session:
     def answer(self, request: Message) -> Message:
         """Do what is asked; what the student's code raises is an answer too."""
         limit = request.get("limit")
+        if "fresh" in request:
+            _seed(request["fresh"])
         try:
             with shell.time_limit(limit, patience=self.patience) if limit else contextlib.nullcontext():
                 return {"id": request["id"], "value": self.verbs[request["verb"]](request)}
@@ -133,12 +136,10 @@ class Session:
             for tensor in tensors:
                 tensor.requires_grad_(tensor.is_floating_point())
         if request.get("seed") is not None:
-            torch.manual_seed(request["seed"])
-            random.seed(request["seed"])
+            _seed(request["seed"])
         if request.get("randomness") and request.get("seed") is None:
             # A state that nobody else makes: seeding anew with what was there before would change nothing to be seen.
-            torch.manual_seed(_UNLIKELY_SEED)
-            random.seed(_UNLIKELY_SEED)
+            _seed(_UNLIKELY_SEED)
         before = _random_state() if request.get("randomness") else None
         mode = _OneDevice() if request.get("strict_device") else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
         called = request["target"] if isinstance(request["target"], str) else type(target).__qualname__
@@ -229,6 +230,13 @@ def _modules(target: Any, args: Any, kwargs: Any) -> list[tuple[str, torch.nn.Mo
     if isinstance(owner, torch.nn.Module):
         return [("", owner)]
     return [("", item) for item in (*args, *kwargs.values()) if isinstance(item, torch.nn.Module)]
+
+
+def _seed(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
 
 
 def _random_state() -> tuple[bytes, object]:

@@ -11,6 +11,9 @@ import pytest
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
+# Sets of text have another order in each process, unless this says which. For xdist's processes, which start after this.
+os.environ.setdefault("PYTHONHASHSEED", "0")
+
 # Never flaky: no examples by chance, none remembered from another run, no deadline that a busy machine misses.
 hypothesis.settings.register_profile("kit", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("kit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,8 +11,8 @@ import torch
 from autograder.confinement import Zygote
 from autograder.errors import Exhausted, SandboxUnavailable, StudentError, WorkerLost
 from autograder.notebook_link import Confined, InProcess, Link
-from autograder.student import Student
-from autograder.values import Opaque
+from autograder.student import Kept, Student
+from autograder.values import Handle, Lazy, Opaque
 
 NOTEBOOK = """
 import os, random, time, warnings
@@ -31,6 +32,11 @@ def seeds(x):
     torch.manual_seed(0)
     random.seed(0)
     return x
+
+def works(seconds):
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
 
 def fails(x):
     raise UnicodeEncodeError("utf-8", "x", 0, 1, "no")
@@ -229,6 +235,27 @@ def test_code_that_asks_for_too_much_memory_is_told_so_once(student: Student) ->
     assert student.scale(1) == 2.0
 
 
+def test_processor_time_is_the_notebook_s(student: Student) -> None:
+    """Work counts, waiting does not; nor, where the notebook has a process of its own, does work of the grader."""
+    student.scale(1)
+    began = student.cpu_seconds
+    student.works(0.2)
+    worked = student.cpu_seconds - began
+    assert 0.2 <= worked < 0.4
+    time.sleep(0.2)
+    assert student.cpu_seconds - began - worked < 0.1
+
+
+def test_each_example_begins_with_the_same_random_numbers(student: Student) -> None:
+    """Whatever was asked before."""
+    found = []
+    for seed in (1, 1, 2):
+        student.begin(seed)
+        found.append((student.noisy(torch.zeros(())).item(), student.noisy(torch.zeros(())).item()))
+    assert found[0] == found[1] != found[2]
+    assert found[0][0] != found[0][1]
+
+
 def test_a_dead_worker_is_replaced(zygote: Zygote) -> None:
     """The call is lost, the next one finds the cells run again."""
     link = Confined(zygote.fork)
@@ -266,3 +293,17 @@ def test_an_answer_of_the_wrong_form_loses_the_worker(reply: dict[str, object]) 
     """A forged reply is the student's loss, not our crash."""
     with pytest.raises((WorkerLost, StudentError)):
         Student(Scripted(reply)).scale(1)
+
+
+def test_what_should_be_an_object_or_a_number_is_one() -> None:
+    """Else the worker is lost, and the check fails: nothing stays ungraded for it."""
+    kept = Kept(Student(Scripted({"value": 3})), Handle(1, "Layer"))
+    asked = (
+        lambda: Student(Scripted({"value": {"value": 3}})).new("Layer"),
+        lambda: kept.keep("linear"),
+        lambda: Student(Scripted({"value": "many"})).pulled(Lazy(1, ())),
+        lambda: Student(Scripted({"value": 3})).files(),
+    )
+    for ask in asked:
+        with pytest.raises(WorkerLost, match="no answer"):
+            ask()
