@@ -7,7 +7,7 @@ from collections import Counter
 
 import regex
 import tiktoken
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autograder.compare import assert_equal, assert_refuses, fail, require
@@ -307,6 +307,7 @@ def test_pair_counts_pure(student):
 
 @task("merge", weight=4)
 @given(IDS, st.tuples(st.integers(0, 2), st.integers(0, 2)))
+@example(ids=[1, 2], pair=(1, 2))
 def test_merge(student, reference, ids, pair):
     """Each occurrence of the pair is replaced by the new id."""
     assert_equal(student.merge(ids, pair, 9), reference.merge(ids, pair, 9))
