@@ -18,6 +18,7 @@ from autograder.diagnosis import read_bank
 from autograder.errors import CourseBroken
 from autograder.names import builds_on
 from autograder.notebook import Cell
+from autograder.shortcuts import not_allowed
 
 AUTOMATIC, WRITTEN = 90, 10
 
@@ -114,7 +115,7 @@ def _tests(assignment: Assignment) -> Iterator[str]:
         if check.needs is not None and earlier.get(check.needs) != check.task:
             yield f"{file}: {name} needs {check.needs!r}, which is no earlier test of {check.task!r}."
         earlier[name] = check.task
-    for task in suite.not_allowed(file):
+    for task in not_allowed(file):
         if task not in tasks and task != "*":
             yield f"{file}: NOT_ALLOWED names {task!r}, which is no task of the notebook."
 

@@ -19,7 +19,7 @@ from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
-from autograder.shortcuts import Shortcut, banned_in, find_shortcuts
+from autograder.shortcuts import Shortcut, banned_in, find_shortcuts, not_allowed
 from autograder.student import CALL_SECONDS, Student
 
 # In times of what one call may take: one cell, and all of them together.
@@ -141,10 +141,10 @@ def grade(
         CourseBroken: the assignment does not hold together.
     """
     began = time.monotonic()
-    not_allowed = suite.not_allowed(assignment.folder / "test_hidden.py")
+    banned = not_allowed(assignment.folder / "test_hidden.py")
     names = [task.name for task in assignment.tasks]
-    shortcuts = find_shortcuts(submission.cells, not_allowed, names)
-    book = Notebook(submission, call_seconds, not_allowed=banned_in(not_allowed, names))
+    shortcuts = find_shortcuts(submission.cells, banned, names)
+    book = Notebook(submission, call_seconds, not_allowed=banned_in(banned, names))
     bench = _Bench(assignment, link, doctor, reference, seed, call_seconds, shrink, stop_at)
     try:
         client, verdicts = bench.judge(book, only)

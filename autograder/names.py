@@ -1,4 +1,7 @@
-"""Which names a piece of a notebook defines, and which of the notebook's names it uses: read from the source."""
+"""Which names a piece of a notebook defines, and which of the notebook's names it uses: read from the source.
+
+A class hands in the same cells many times over: what was read of a text is remembered. Nobody changes the trees.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,28 @@ import ast
 import symtable
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 
 from autograder.shell import without_magics
 
 
-def statements(source: str) -> list[ast.stmt]:
+@lru_cache(maxsize=512)
+def statements(source: str) -> tuple[ast.stmt, ...]:
     """A cell's top-level statements; none where it does not parse."""
     with warnings.catch_warnings(action="ignore"):  # Python's remarks on a student's text are for nobody here
         try:
-            return ast.parse(without_magics(source)).body
+            return tuple(ast.parse(without_magics(source)).body)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return []
+            return ()
 
 
-def used(statement: ast.stmt) -> set[str]:
+@lru_cache(maxsize=4096)
+def used(statement: ast.stmt) -> frozenset[str]:
     """The notebook's names that a statement refers to: not the local ones of its functions."""
     try:
         scopes = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
     except (SyntaxError, ValueError, RecursionError):
-        return set()
+        return frozenset()
     names = set[str]()
     while scopes:
         scope = scopes.pop()
@@ -34,16 +40,18 @@ def used(statement: ast.stmt) -> set[str]:
             for symbol in scope.get_symbols()
             if symbol.is_referenced() and (scope.get_type() == "module" or symbol.is_global())
         }
-    return names
+    return frozenset(names)
 
 
-def defined(statement: ast.stmt) -> set[str]:
+@lru_cache(maxsize=4096)
+def defined(statement: ast.stmt) -> frozenset[str]:
     """The names that a statement gives a meaning in the notebook."""
     if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {statement.name}
+        return frozenset({statement.name})
     if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        return frozenset((alias.asname or alias.name).partition(".")[0] for alias in statement.names)
+    names = (node for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return frozenset(node.id for node in names)
 
 
 def builds_on(cells: Mapping[str, str]) -> dict[str, set[str]]:

@@ -16,8 +16,10 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 
+from autograder.errors import CourseBroken
 from autograder.hidden_names import RUNS, Names
 from autograder.names import defined, statements, used
 from autograder.shell import without_magics
@@ -37,6 +39,31 @@ class Shortcut:
     def message(self) -> str:
         """For the student."""
         return f"`{self.name}` is not allowed here, as it is the task itself; it stands in your line: {self.line}"
+
+
+def not_allowed(tests: Path) -> dict[str, tuple[str, ...]]:
+    """The shortcuts that defeat a task, as the test file's `NOT_ALLOWED` lists them: task (or "*" for all) -> names.
+
+    Read as text, so that it is known before the file is imported.
+
+    Raises:
+        CourseBroken: it is there, but no plain dictionary.
+    """
+    return _not_allowed(tests, tests.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=32)
+def _not_allowed(tests: Path, source: str) -> dict[str, tuple[str, ...]]:
+    for statement in ast.parse(source).body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "NOT_ALLOWED" for target in targets):
+            assert isinstance(statement, ast.Assign)
+            try:
+                return {str(name): tuple(names) for name, names in ast.literal_eval(statement.value).items()}
+            except (ValueError, AttributeError, TypeError) as error:
+                message = f"{tests}: NOT_ALLOWED must be a plain dictionary of task: names."
+                raise CourseBroken(message) from error
+    return {}
 
 
 def banned_in(not_allowed: Mapping[str, Sequence[str]], tasks: Sequence[str]) -> dict[str, list[str]]:
@@ -81,13 +108,13 @@ class _Piece:
         return list(ast.walk(self.statement))
 
     @cached_property
-    def used(self) -> set[str]:
+    def used(self) -> frozenset[str]:
         """The names that it refers to, and after a dot the attributes: not those of `self`, its own affair."""
         attributes = {f".{node.attr}" for node in self.nodes if isinstance(node, ast.Attribute) and not _of_self(node)}
         return used(self.statement) | attributes
 
     @cached_property
-    def defined(self) -> set[str]:
+    def defined(self) -> frozenset[str]:
         """The names that it gives a meaning, and the attributes that it puts onto something."""
         if isinstance(self.statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             return defined(self.statement)  # what it puts onto its own objects is no name for others
@@ -105,8 +132,13 @@ class _Piece:
         return defined(self.statement) | put
 
 
-def _parsed(cell: str, source: str) -> Iterator[_Piece]:
+@lru_cache(maxsize=512)
+def _parsed(cell: str, source: str) -> tuple[_Piece, ...]:
     """A cell's statements; text that one of them runs, as the statements that it is."""
+    return tuple(_pieces(cell, source))
+
+
+def _pieces(cell: str, source: str) -> Iterator[_Piece]:
     source = without_magics(source)  # so that lines are counted as the parser does
     waiting = deque((statement, 0) for statement in statements(source))
     texts = Names([statement for statement, _ in waiting])

@@ -12,7 +12,6 @@ else.
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import inspect
@@ -146,10 +145,13 @@ class Judge:
         if without:
             self.broken.append(f"{without[0]} has no @task(...), the task that it judges")
             items.clear()
-        if self.only is not None:
-            items[:] = [item for item in items if _check(item).task in self.only]
         if self.stop_at:
             items.sort(key=lambda item: _name(item) != self.stop_at)
+
+    def pytest_pycollect_makeitem(self, obj: object) -> list[pytest.Item] | None:
+        """Leave out the tests of other tasks before pytest makes them ready."""
+        marks = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == "task"]
+        return [] if self.only is not None and marks and marks[0].args[0].task not in self.only else None
 
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Module:
         """Take the test file from memory where it has not changed."""
@@ -264,26 +266,6 @@ def run(
         message = f"{tests} gives no verdict: {judge.broken[0] if judge.broken else 'it holds no hidden test.'}"
         raise CourseBroken(message)
     return judge.verdicts
-
-
-def not_allowed(tests: Path) -> dict[str, tuple[str, ...]]:
-    """The shortcuts that defeat a task, as the test file's `NOT_ALLOWED` lists them: task (or "*" for all) -> names.
-
-    Read as text, so that it is known before the file is imported.
-
-    Raises:
-        CourseBroken: it is there, but no plain dictionary.
-    """
-    for statement in ast.parse(tests.read_text(encoding="utf-8")).body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        if any(isinstance(target, ast.Name) and target.id == "NOT_ALLOWED" for target in targets):
-            assert isinstance(statement, ast.Assign)
-            try:
-                return {str(name): tuple(names) for name, names in ast.literal_eval(statement.value).items()}
-            except (ValueError, AttributeError, TypeError) as error:
-                message = f"{tests}: NOT_ALLOWED must be a plain dictionary of task: names."
-                raise CourseBroken(message) from error
-    return {}
 
 
 def _leave_out_constants_of_this_machine() -> None:

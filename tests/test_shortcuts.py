@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder import suite
 from autograder.assignment import read_assignment, submission
 from autograder.diagnosis import read_bank
-from autograder.shortcuts import find_shortcuts
+from autograder.shortcuts import find_shortcuts, not_allowed
 
 SOLUTIONS = sorted(path.parent for path in (Path(__file__).resolve().parents[1] / "solutions").glob("*/notebook.py"))
 
@@ -191,7 +190,7 @@ def test_honest_work_is_left_alone(name: str) -> None:
 def test_no_false_alarm_on_the_course_itself(folder: Path) -> None:
     """The released stub, the reference, and every honest variant of the bank."""
     assignment = read_assignment(folder)
-    banned = suite.not_allowed(folder / "test_hidden.py")
+    banned = not_allowed(folder / "test_hidden.py")
     tasks = [task.name for task in assignment.tasks]
     assert find_shortcuts(submission(assignment, assignment.released).cells, banned, tasks) == {}
     assert find_shortcuts(submission(assignment, assignment.filled()).cells, banned, tasks) == {}
