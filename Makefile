@@ -33,7 +33,7 @@ demo: $(STAMP)
 	@$(RUN) -m autograder demo $(ARGS)
 
 test: $(STAMP)
-	@$(RUN) -m pytest -n logical --dist loadgroup $(ARGS)
+	@$(RUN) -m pytest -n logical $(ARGS)
 
 lab: $(STAMP)
 	@$(RUN) -m jupyter labextension disable "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1 || true

@@ -37,6 +37,7 @@ class Recorder:
     student: Student
     most: int = SHRINK_RUNS
     seed: int = 0
+    runs: int = 0
     failure: BaseException | None = None
     calls: list[Call] = field(default_factory=list)
     runs_since: int = 0
@@ -47,7 +48,8 @@ class Recorder:
             self.runs_since += 1
             if self.runs_since > self.most:
                 return
-        self.student.begin(self.seed)
+        self.runs += 1
+        self.student.begin(self.seed + self.runs)
         try:
             inner(*args, **kwargs)
         except (SubmissionError, WorkerLost) as error:

@@ -129,7 +129,7 @@ class Student:
         return self._link.cpu_seconds()
 
     def begin(self, seed: int = 0) -> None:
-        """A new example starts: its calls are recorded from here, and with the first random numbers begin anew.
+        """A new example starts: its calls are recorded from here, and the first of them seeds the random numbers.
 
         So what a check finds does not hang on what was asked before it.
         """
@@ -248,6 +248,10 @@ class Kept:
     def __init__(self, student: Student, handle: Handle) -> None:
         """`handle` names it there."""
         self._student, self.handle = student, handle
+
+    def __repr__(self) -> str:
+        """As a student may read it in a message."""
+        return f"<your {self.handle.type}>"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Its value, as `observe` gives it."""

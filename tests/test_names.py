@@ -27,7 +27,7 @@ def test_uses_are_the_notebooks_names_only() -> None:
 
 def test_what_does_not_parse_says_nothing() -> None:
     """It is not run either."""
-    assert statements("def f(:") == []
+    assert statements("def f(:") == ()
 
 
 def test_tasks_build_on_one_another_through_others() -> None:

@@ -135,16 +135,16 @@ def run(times: int, seed: int = 0) -> dict[str, int]:
         course = set_up(Path(folder))
         finished(course, "nbgrader db student list")
         (course.root / "gradebook.db").rename(course.root / "empty.db")
+        order = [list(COMMANDS)[(0, 2, 1, 2)[number % 4]] for number in range(times)]
         wanted = {}
-        for command in list(COMMANDS)[:3]:
+        for command in sorted(set(order)):  # nbgrader's comes last, and its scores stay
             course.clear()
             finished(course, command)
             wanted[command] = course.reports()
             assert len(wanted[command]) == STUDENTS
         scores = course.scores()
-        assert len({row[:2] for row in scores}) == len(scores) == 2 * STUDENTS
-        for number in range(times):
-            command = list(COMMANDS)[(0, 2, 1, 2)[number % 4]]
+        assert len({row[:2] for row in scores}) == len(scores) == (2 * STUDENTS if "nbgrader autograde" in wanted else 0)
+        for number, command in enumerate(order):
             course.clear()
             known = set(redteam._processes())
             grader = course.start(command)
