@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
 from autograder.assignment import Assignment, Submission
 from autograder.errors import CourseBroken
@@ -30,13 +32,17 @@ def stand_ins(assignment: Assignment) -> dict[str, str]:
     path = assignment.folder / STAND_INS
     if not path.is_file():
         return {}
-    text = path.read_text(encoding="utf-8")
+    return _stand_ins(path, path.read_text(encoding="utf-8"), tuple(_owners(assignment).items()))
+
+
+@lru_cache(maxsize=32)
+def _stand_ins(path: Path, text: str, owners: tuple[tuple[str, str], ...]) -> dict[str, str]:
     try:
         body = ast.parse(text).body
     except SyntaxError as error:
         message = f"{path}, line {error.lineno}: {error.msg}."
         raise CourseBroken(message) from error
-    owner = _owners(assignment)
+    owner = dict(owners)
     sources: dict[str, list[str]] = {}
     for statement in body:
         if isinstance(statement, ast.Expr | ast.Import | ast.ImportFrom):

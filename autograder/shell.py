@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -136,6 +137,11 @@ class _InertFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             return None
         return importlib.machinery.ModuleSpec(name, self, is_package=True)
 
+    def loaded(self) -> list[str]:
+        """The names of those that are loaded, and of what belongs to them."""
+        near = [name for name in sys.modules if name.startswith(self.names)]
+        return [name for name in near if name.partition(".")[0] in self.names]
+
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         return _InertModule(spec.name)
 
@@ -145,19 +151,21 @@ class _InertFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 @contextlib.contextmanager
 def nothing_is_drawn() -> Iterator[None]:
     """Within, `import matplotlib` and its like give modules that do nothing; afterwards all is as it was."""
-    missing = [name for name in MAY_BE_MISSING if importlib.util.find_spec(name) is None]
-    finder = _InertFinder([*SHOWN_ONLY, *missing])
-    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in finder.names}
-    for name in hidden:
-        del sys.modules[name]
+    finder = _InertFinder([*SHOWN_ONLY, *_missing()])
+    hidden = {name: sys.modules.pop(name) for name in finder.loaded()}
     sys.meta_path.insert(0, finder)
     try:
         yield
     finally:
         sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition(".")[0] in finder.names]:
+        for name in finder.loaded():
             del sys.modules[name]
         sys.modules.update(hidden)
+
+
+@functools.cache
+def _missing() -> list[str]:
+    return [name for name in MAY_BE_MISSING if importlib.util.find_spec(name) is None]
 
 
 @contextlib.contextmanager
@@ -196,6 +204,13 @@ def time_limit(seconds: float, *, patience: float = 1.0) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@functools.lru_cache(maxsize=256)
+def _compiled(source: str, filename: str) -> types.CodeType:
+    """Remembered: where many notebooks are run in one process, most of their cells are the same."""
+    code: types.CodeType = compile(source, filename, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    return code
+
+
 class Shell:
     """One notebook's namespace, and the running of its cells."""
 
@@ -216,8 +231,7 @@ class Shell:
         source = without_magics(source)
         filename = f"<cell {name}>"
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-        code = compile(source, filename, "exec", flags=flags, dont_inherit=True)
+        code = _compiled(source, filename)
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(code, self.namespace))  # noqa: S307 - running the notebook is what this is for
         else:
