@@ -274,5 +274,5 @@ def _leave_out_constants_of_this_machine() -> None:
     Otherwise the same notebook would be shown another example from `nbgrader autograde` than from the command line.
     """
     if hasattr(providers, "_get_local_constants"):
-        none = providers.Constants()
+        none = type(providers._local_constants)()  # noqa: SLF001
         providers._get_local_constants = lambda: none  # noqa: SLF001
