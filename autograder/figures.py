@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from autograder.assignment import Assignment
 
 FILE = Path("docs") / "strength.json"
 BEGIN, END = "<!-- strength -->", "<!-- /strength -->"
@@ -24,12 +27,20 @@ class Figures:
     named: int = 0
     right: int = 0
     keep: int = 0
+    of: str = ""  # `digest` of the assignment of which these were counted
     mutants: int | None = None
     killed: int | None = None
     equivalent: int | None = None
     seeds: int | None = None
     answers: int | None = None  # right answers graded over all seeds
     victims: int | None = None  # those of them that lost a point
+
+
+def digest(assignment: Assignment) -> str:
+    """Of what the truth table hangs on: the hidden tests, the bank, and the reference with the cells around it."""
+    texts = [(assignment.folder / name).read_text("utf-8") for name in ("test_hidden.py", "misconceptions.py")]
+    cells = [f"{name}\n{source}" for name, source in assignment.reference_cells()]
+    return hashlib.sha256("\0".join(texts + cells).encode()).hexdigest()[:16]
 
 
 def read(root: Path) -> dict[str, Figures]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from autograder import figures
+from autograder.assignment import read_assignment
 from autograder.diagnosis import read_bank
 from autograder.figures import Figures
 
@@ -20,10 +21,13 @@ def test_the_readme_shows_the_file() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "solutions").glob("*/notebook.py")))
-def test_the_file_is_of_this_bank(name: str) -> None:
-    """As many answers as there are; if not, `autograder strength --record` measures anew."""
-    bank, found = read_bank(ROOT / "solutions" / name / "misconceptions.py"), figures.read(ROOT)[name]
-    assert (found.wrong, found.right) == (len(bank.misconceptions), len(bank.honest) + 1)
+def test_the_whole_table_was_run_on_these_files(name: str) -> None:
+    """With no survivor, no victim, and nothing unnamed. If not: `autograder strength NAME --record`."""
+    assignment, found = read_assignment(ROOT / "solutions" / name), figures.read(ROOT)[name]
+    bank = read_bank(assignment.folder / "misconceptions.py")
+    assert found.of == figures.digest(assignment), f"measured of other files: run `autograder strength {name} --record`"
+    assert found.lose == found.named == found.wrong == len(bank.misconceptions)
+    assert found.keep == found.right == len(bank.honest) + 1
     assert found.date
 
 
