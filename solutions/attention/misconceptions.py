@@ -2,6 +2,12 @@
 
 Each misconception is the reference with one mistake; a few are whole other cells. The batteries ask fixed questions
 whose answers tell all of a task's mistakes apart: sizes differ pairwise, and side effects are reported as values.
+
+Rows 46 to 76 of the catalogue are all here but for these:
+* 55, masked scores of -10: they lose points, but how much leaks differs from number to number; named are -20 and -10,000.
+* 56, the slip -1e-9 for -1e9 answers as `fill_zero` does; its advice says so.
+* 57, -1e9 overflows in float16, which no task asks for. What it does to a row of nothing is `fill_minus_billion`.
+* 62, results in another order: each function returns one tensor. A pair is a mistake in either order.
 """
 
 from __future__ import annotations
@@ -496,6 +502,15 @@ def divided_by_width(source):
 
 @misconception(
     task="attention_weights",
+    advice="Take the width from the last axis, `q.shape[-1]`: with a batch in front, axis 1 is something else.",
+)
+def width_from_axis_one(source):
+    """The width for the scale is read from axis 1, which is right only without a batch."""
+    return change(source, SCALE, " / math.sqrt(q.shape[1])")
+
+
+@misconception(
+    task="attention_weights",
     advice="Use the width of a key, `q.shape[-1]`; the number of keys has nothing to do with the scale.",
 )
 def root_of_keys(source):
@@ -590,6 +605,15 @@ def fill_minus_billion(source):
 def fill_zero(source):
     """Masked scores are set to 0 or nearly 0, and still get a share."""
     return change(source, FILL, "scores * mask")
+
+
+@misconception(
+    task="attention_weights",
+    advice="Use `masked_fill`: 0 times -inf is NaN, so multiplying a mask by -inf ruins what may be seen.",
+)
+def mask_times_infinity(source):
+    """The mask is multiplied by -inf and added, and 0 times -inf makes every visible score NaN."""
+    return change(source, FILL, "scores + ~mask * -math.inf")
 
 
 @misconception(
@@ -849,6 +873,12 @@ def values_returned(source):
 def output_and_weights(source):
     """A pair, the result and the weights, is returned."""
     return change(source, "return weights @ v", "return weights @ v, weights")
+
+
+@misconception(task="scaled_dot_product_attention", advice="Return one tensor, the mixed values.")
+def weights_and_output(source):
+    """A pair, the weights and the result, is returned."""
+    return change(source, "return weights @ v", "return weights, weights @ v")
 
 
 @misconception(task="scaled_dot_product_attention", advice="Hand the mask on: `attention_weights(q, k, mask)`.")
@@ -1425,6 +1455,12 @@ def heads_averaged(source):
     return change(source, JOIN, "x.mean(dim=1)")
 
 
+@misconception(task="heads", advice="Give each head channels of its own: head h has those from hD to (h+1)D - 1.")
+def heads_alike(source):
+    """All heads get the same channels, those of the first head."""
+    return change(source, "return x.transpose(1, 2)  ", "return x.transpose(1, 2)[:, :1].expand(-1, n_heads, -1, -1)  ")
+
+
 @misconception(task="heads", advice="Move the heads in front of the words: `transpose(1, 2)` after the cut.")
 def heads_not_moved(source):
     """The heads stay behind the words: the result is (B, T, H, D)."""
@@ -1799,11 +1835,50 @@ def layer_scaled_twice(source):
 
 @misconception(
     task="causal_self_attention",
+    advice="Use `attention_weights`, or divide the scores by the square root of a head's width.",
+)
+def layer_unscaled(source):
+    """The scores are not scaled."""
+    return change(source, WEIGHTS, "weights = attention_weights(q * math.sqrt(q.shape[-1]), k, visible)")
+
+
+@misconception(
+    task="causal_self_attention",
+    advice="Scale by the width of one head, D = C / H, as `attention_weights` does; how many heads there are has no part in it.",
+)
+def layer_scaled_by_heads(source):
+    """The scores are scaled by the square root of the number of heads instead of that of a head's width."""
+    return change(source, WEIGHTS, "weights = attention_weights(q * math.sqrt(q.shape[-1] / self.n_heads), k, visible)")
+
+
+@misconception(
+    task="causal_self_attention",
     advice="Cut q, k and v into heads before the weights are made, and merge the heads afterwards.",
 )
 def single_head(source):
     """There is only one head: the words are never cut."""
     return change(source, SPLIT, "(split_heads(part, 1) for part in (q, k, v))")
+
+
+@misconception(
+    task="causal_self_attention", advice="Use the number of heads that is given: keep it as `self.n_heads`."
+)
+def layer_two_heads(source):
+    """There are always two heads, however many are asked for."""
+    return change(source, SPLIT, "(part.reshape(*x.shape[:2], 2, -1).transpose(1, 2) for part in (q, k, v))")
+
+
+@misconception(
+    task="causal_self_attention",
+    advice="Give each head channels of its own: with the same queries, keys and values all heads do the same.",
+)
+def layer_heads_alike(source):
+    """All heads work with the queries, keys and values of the first."""
+    return change(
+        source,
+        SPLIT,
+        "(split_heads(part, self.n_heads)[:, :1].expand(-1, self.n_heads, -1, -1) for part in (q, k, v))",
+    )
 
 
 @misconception(

@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Attention: from dot products to many heads
+# # 2 · Attention: from dot products to many heads
 #
 # *The cat drank milk because it was thirsty.* Who was thirsty? To understand *it*, you look back at *cat*.
 # **Attention** is the part of a GPT that looks back: each word asks a question, the words answer, and the answers are
@@ -35,13 +35,15 @@
 # **Where this stands.** Five notebooks build a GPT: tokenizer → **attention** → embeddings → gpt → training. None
 # needs your answers to an earlier one, so you may start here.
 #
-# **What you need.** Python, and a little PyTorch: what a tensor's shape is, what `@` and broadcasting do. No GPU and
-# no network.
+# **What you need.** Python, and a little PyTorch: what a tensor's shape is, what `@` and broadcasting do, and an idea of
+# what a gradient is. No GPU and no network. We say *word*, because it is easier to read; a GPT works on *tokens*, which
+# are words, pieces of words or single characters. For attention it makes no difference.
 #
 # **How it is graded.** Below each task a cell with *visible checks* tells you at once whether you are on the way.
 # Hidden tests later try the same things on other shapes, other numbers and harder cases: 90 points automatic, and 10
 # for the written question. A task counts by its parts, so half an answer is worth handing in; and a right answer on top
-# of an earlier one that went wrong keeps its points. In all, about three hours.
+# of an earlier one that went wrong keeps its points. Using what a task calls *not allowed* costs the points of that
+# task. In all, about three hours.
 
 # %% nbgrader={"grade": false, "grade_id": "imports", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import math
@@ -73,8 +75,11 @@ torch.set_printoptions(precision=4, sci_mode=False)
 #
 # **Five rules for everything you write here.**
 #
-# 1. Leave your inputs as they were. No `x += …`, no `masked_fill_`.
-# 2. Give back the data type and device you were given: `float64` stays `float64`, a GPU tensor stays on the GPU.
+# 1. Leave your inputs as they were. No `x += …`, no `masked_fill_`. Nothing is random but dropout in training and the
+#    first weights of a layer.
+# 2. Give back the data type and device you were given: `float64` stays `float64`, `bfloat16` stays `bfloat16`, a GPU
+#    tensor stays on the GPU. The tests also use the device `meta`, where a tensor has a shape but no numbers: never
+#    ask what the numbers are (no `.item()`, no `if x.any()`). Tensors may lie in memory in any order.
 # 3. Take sizes from `x.shape`. Never write a size down as a number.
 # 4. `...` means any number of dimensions in front: count axes from the back (`-1`, `-2`).
 # 5. Gradients must flow through to every input, and stay finite (never NaN).
@@ -644,9 +649,10 @@ with once_solved("scaled_dot_product_attention"):
 # **Difficulty 2/5 · about 15 minutes · 10 points**
 #
 # A GPT learns to guess the next word. If a word could look at the words after it, the answer would lie open on the
-# table: the loss would drop beautifully and the model would have learned nothing. So query `t` may look at itself and
-# at what came before. Later, when the model writes text word by word, the past is kept and only the newest words ask:
-# then there are more keys than queries (`S > T`), and **the last query stands at the last key**.
+# table: the *loss* (how wrong its guesses are) would drop beautifully and the model would have learned nothing. So
+# query `t` may look at itself and at what came before. Later, when the model writes text word by word, the past is kept
+# and only the newest words ask: then there are more keys than queries (`S > T`), and **the last query stands at the last
+# key**.
 #
 # $$\mathrm{mask}[t, s] = \text{True} \quad\text{where}\quad s \le t + S - T$$
 #

@@ -2,8 +2,10 @@
 
 Of the well-known mistakes with embeddings and positions, two are not here because no task of this assignment can show
 them: turning the *values* too belongs to attention (`apply_rotary` gets one tensor and cannot know what it is), and an
-exponent with the model's width in place of the head's cannot be written where only `head_dim` is given. That positions
-taken over the batch stay unseen where B equals T is why the tests never let them be equal.
+exponent with the model's width in place of the head's cannot be written where only `head_dim` is given. Two others are
+right here: the factor sqrt(C) is left out, as in GPT-2 (`rows_scaled` has it), and tables or lists of positions are not
+saved (`positions_saved` does). That positions taken over the batch stay unseen where B equals T is why the tests never
+let them be equal.
 """
 
 import torch
@@ -194,6 +196,15 @@ def one_side_only(source):
 def columns_normalised(source):
     """The columns are made one long instead of the rows."""
     return change(source, "dim=-1, keepdim=True", "dim=0, keepdim=True")
+
+
+@misconception(
+    task="cosine_similarity_matrix",
+    advice="Keep the axis, `keepdim=True`: each row is divided by its own length.",
+)
+def axis_of_lengths_lost(source):
+    """The lengths lose their axis, so that they meet the columns, or nothing."""
+    return change(source, "dim=-1, keepdim=True", "dim=-1")
 
 
 @misconception(task="cosine_similarity_matrix", advice="Replace a length of 0 before you divide; 0/0 is NaN.")

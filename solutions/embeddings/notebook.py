@@ -28,8 +28,14 @@
 #
 # **How it is graded.** Each task has a cell for your code and a cell of visible checks right after it. Run them as
 # often as you like. When you hand in, hidden tests look at the same promises with other inputs: 90 points. One
-# written question at the end is read by a person: 10 points. Two rules hold for every task: your function leaves its
-# inputs as they were, and a bad argument raises a `ValueError` whose message shows the bad value.
+# written question at the end is read by a person: 10 points. Using what a task calls *not allowed* costs the points
+# of that task.
+#
+# **Five rules for every task.** Your function leaves its inputs as they were. A bad argument raises a `ValueError`
+# whose message shows the bad value. The result has the dtype and the device of the inputs where the task says nothing
+# else: the tests use float64 and bfloat16, tensors that lie in memory in another order, and the device `meta`, where
+# a tensor has a shape but no numbers (so look at values only where a bad id has to be refused). Gradients arrive, and
+# are never NaN, also where a row is zero. Nothing is random but dropout in training and the first weights.
 #
 # **Time.** About two and a half hours. No GPU, no network.
 #
@@ -294,6 +300,41 @@ plt.show()
 # table found them from their neighbours alone. Notice what it did **not** find: opposites. *come* and *go*, *life*
 # and *death* lie close together, because they stand in the same places.
 #
+# **And in a real GPT.** The folder `data/` holds a small GPT that has read the plays letter by letter (in the next
+# notebook it writes). Its table has one row of 128 numbers for each of the 64 characters. Nobody told it what a
+# vowel, a capital or a full stop is.
+
+# %% tags=["demo"]
+import json
+
+from safetensors import safe_open
+
+from autograder.data import checkpoint_path
+
+with safe_open(checkpoint_path(), framework="pt") as _file:
+    _characters = json.loads(_file.metadata()["characters"])               # the character with id i stands at place i
+    _letters_table = _file.get_tensor("transformer.wte.weight").float()    # (64, 128)
+_alike = cosine_similarity_matrix(_letters_table)                          # (64, 64)
+for _character in "a;qM":
+    _row = _alike[_characters.index(_character)]
+    _nearest = _row.argsort(descending=True)[1:6].tolist()
+    print(f"{_character!r}: " + ", ".join(f"{_characters[j]!r} {_row[j]:.2f}" for j in _nearest))
+
+_shown = ".;,:?!aeioubcdfgmnprstABCDEFGIMNOPRSTU"
+_places = torch.tensor([_characters.index(character) for character in _shown])
+plt.figure(figsize=(7.4, 6.2))
+plt.imshow(_alike[_places][:, _places], cmap="RdBu_r", vmin=-1, vmax=1)
+plt.xticks(range(len(_shown)), _shown)
+plt.yticks(range(len(_shown)), _shown)
+plt.colorbar(label="cosine similarity")
+plt.title("What a GPT has learned about characters")
+plt.tight_layout()
+plt.show()
+
+# %% [markdown]
+# The marks that end a phrase are the clearest block (`;` and `,`: 0.72). Vowels lie with vowels, capitals with
+# capitals, and the short second diagonals are letters beside their own capitals.
+#
 # ## 3. Attention does not see order
 #
 # Now give each word of *dog bites man* its row and let attention mix them. Then do the same with *man bites dog*.
@@ -326,7 +367,9 @@ show_attention("man bites dog")
 # %% [markdown]
 # Find *dog* in both. The same numbers, to the last digit shown: who bites whom makes no difference. Shuffle the words
 # and the outputs are shuffled in the same way, nothing more. The reason is in the formula: each output is a **sum**
-# over all words, and a sum does not care about the order of its terms.
+# over all words, and a sum does not care about the order of its terms. (A GPT's causal mask lets a word sum only over
+# itself and those before it. That tells a little about place, but the order of those before is lost in the same way:
+# after one layer, the last word cannot tell *dog bites man* from *bites dog man*.)
 #
 # So position must be put in by hand. The simplest way: *add* to each word a vector that depends only on where it
 # stands. Here with three random vectors, one for each place.
@@ -502,8 +545,9 @@ plt.show()
 # Difficulty 2/5 · about 25 minutes · 20 points
 #
 # The names `wte` and `wpe` are GPT-2's own; the hidden tests load weights by these names. Nothing else may appear in
-# the `state_dict`: what can be recomputed, such as the list of positions, is not a weight. Dropout comes last, on the
-# sum, and only in training. `nn.Embedding` is of course allowed here.
+# the `state_dict`: what can be recomputed, such as the list of positions, is not a weight. Dropout (each number
+# becomes 0 with probability `dropout`, the others are divided by `1 - dropout`) comes last, on the sum, and only in
+# training: `nn.Dropout` does just that. `nn.Embedding` is of course allowed here.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -641,10 +685,11 @@ print("token 7 at positions 0, 1 and 3, first number:", [round(_together[0, t, 0
 # ### Task `rotary`
 # Difficulty 4/5 · about 45 minutes · 30 points
 #
-# Two functions. `rotary_angles` takes the positions themselves, not just how many there are: with a cache of past
-# keys they start somewhere else than 0, and they may stand in any order. It always gives float32, also for integer
-# positions: an angle in bfloat16 would be useless (above 256 it cannot even hold every whole number). For the same
-# reason `apply_rotary` computes in float32 or wider, and only the finished result goes back to the dtype of `x`.
+# Two functions. `rotary_angles` takes the positions themselves, not just how many there are: a model that writes
+# keeps the keys of the past and turns only the newest, so positions may start somewhere else than 0, and they may stand
+# in any order. It always gives float32, also for integer positions: an angle in bfloat16 would be useless (above 256 it
+# cannot even hold every whole number). For the same reason `apply_rotary` computes in float32 or wider, and only the
+# finished result goes back to the dtype of `x`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #

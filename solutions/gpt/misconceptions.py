@@ -93,6 +93,7 @@ def layer_norm_questions(ask):
         norm.observe(x, inputs=True).inputs_after,
         wide(x / 4),
         norm(x[0, 0]),
+        norm(numbers(5, 6, 6)),
         bare.get("bias"),
         layout(bare),
         bare(x.float()),
@@ -135,6 +136,15 @@ def over_everything(source):
     return change(
         change(source, "wide.mean(dim=-1, keepdim=True)", "wide.mean()"), ".mean(dim=-1, keepdim=True)", ".mean()"
     )
+
+
+@misconception(
+    task="layer_norm",
+    advice="Keep the axis, `keepdim=True`, in the mean and in the variance, so that they line up with x.",
+)
+def keepdim_forgotten(source):
+    """The mean and the variance lose their axis, so that they meet the wrong numbers, or none."""
+    return change(source, ", keepdim=True", "", count=2)
 
 
 @misconception(task="layer_norm", advice="Multiply the normalised numbers by `self.weight`.")
@@ -385,6 +395,12 @@ def relu(source):
     return change(source, "return 0.5 * x * (1 + torch.tanh(inner))", "return torch.relu(x)")
 
 
+@misconception(task="feed_forward", advice="Write the formula with tanh instead of a straight line that bends at zero.")
+def leaky_relu(source):
+    """This is the leaky ReLU and not GELU."""
+    return change(source, "return 0.5 * x * (1 + torch.tanh(inner))", "return F.leaky_relu(x)")
+
+
 @misconception(task="feed_forward", advice="Use the form with tanh; x · sigmoid(1.702 x) is a coarser approximation.")
 def quick_gelu(source):
     """This is the approximation x · sigmoid(1.702 x)."""
@@ -419,6 +435,12 @@ def no_half(source):
 def twice_as_wide(source):
     """The inner layer is twice as wide as the model and not four times."""
     return change(source, "4 * d_model", "2 * d_model", count=2)
+
+
+@misconception(task="feed_forward", advice="The inner width is 4 · d_model.")
+def eight_times_as_wide(source):
+    """The inner layer is eight times as wide as the model and not four times."""
+    return change(source, "4 * d_model", "8 * d_model", count=2)
 
 
 @misconception(task="feed_forward", advice="The inner width is 4 · d_model.")
@@ -956,6 +978,12 @@ def positions_from_one(source):
     return change(source, "torch.arange(T, device=ids.device)", "torch.arange(1, T + 1, device=ids.device)")
 
 
+@misconception(task="gpt", advice="Positions run from 0 to T - 1: torch.arange(T, device=ids.device).")
+def always_the_whole_context(source):
+    """The positions always run to block_size, so that only a text that fills the context works."""
+    return change(source, "torch.arange(T, device=ids.device)", "torch.arange(self.config.block_size, device=ids.device)")
+
+
 @misconception(task="gpt", advice="Make a new Block for each layer: [Block(config) for _ in range(config.n_layer)].")
 def one_block_many_times(source):
     """All layers are one and the same block."""
@@ -1122,6 +1150,12 @@ def loss_of_last_position(source):
 def loss_cut_off(source):
     """The loss is cut off from the model: nothing can be learned from it."""
     return change(source, "return logits, loss", "return logits, loss.detach()")
+
+
+@misconception(task="gpt", advice="Return (logits, loss), in this order.")
+def loss_first(source):
+    """The loss comes first and the logits second."""
+    return change(change(source, "return logits, loss", "return loss, logits"), "return logits, None", "return None, logits")
 
 
 @misconception(task="gpt", advice="Return logits for every position, with targets and without.")

@@ -45,7 +45,14 @@
 # is probably wrong. When you hand in, *hidden tests* look more closely: other sizes, other number types, gradients,
 # unusual arguments. Together the tasks are worth 90 points, given automatically; a check that passes earns its share even
 # if another one fails, and a right task on top of an earlier one that went wrong keeps its points. The written question
-# is worth 10 and is read by a person.
+# is worth 10 and is read by a person. Using what a task calls *not allowed* costs the points of that task.
+#
+# **What holds everywhere.** Inputs stay as they were. Results have the number type and the device of the inputs, and what
+# you make yourself, you make on their device. (The tests also use `meta`, where a tensor has a shape but no numbers.) Nothing
+# is random but dropout in training, the starting values and the dice of `generate`. A bad argument that a task names raises
+# a `ValueError` that shows the value.
+#
+# **How long it takes.** About three and a half hours; each task is graded by itself, so you may stop after any.
 
 # %% nbgrader={"grade": false, "grade_id": "imports", "locked": true, "schema_version": 3, "solution": false, "task": false}
 import json
@@ -85,7 +92,7 @@ class GPTConfig:
 
 
 # %% [markdown]
-# **`CausalSelfAttention`** is what assignment 2 builds by hand, here on PyTorch's fused
+# **`CausalSelfAttention`** is what assignment 2 builds by hand, here on PyTorch's ready-made
 # `F.scaled_dot_product_attention`. A token attends to itself and to the tokens before it, never to a later one.
 # Its two linear layers are called `c_attn` (queries, keys and values at once) and `c_proj` (back to the model).
 
@@ -118,7 +125,7 @@ class CausalSelfAttention(nn.Module):
 #
 # Before the first task, a look at where all this is going. Each token starts as a vector of `C` numbers: its embedding plus
 # the embedding of its position. That vector then travels to the end of the model along a straight line, the **residual stream**.
-# Nothing on the way replaces it. Each sub-layer reads a normalised copy and *adds* what it found out.
+# Nothing on the way replaces it. Each *sub-layer* (attention, or the feed-forward layer `mlp`) reads a normalised copy and *adds* what it found out.
 
 # %% tags=["demo"]
 def draw_residual_stream():
@@ -168,7 +175,7 @@ draw_residual_stream()
 # * **attn** (given): the only place where tokens exchange anything;
 # * **mlp** (task 2): each token on its own, the same function for all;
 # * **block** (task 3): the two sub-layers and their two additions;
-# * **lm_head** (task 4): from the last state of a token to a score for each possible next token.
+# * **lm_head** (task 4): from the last state of a token to a score for each possible next token, the *logits*.
 
 # %% [markdown]
 # ## Task 1 · `layer_norm`
@@ -323,7 +330,7 @@ draw_layer_norm()
 # $$\text{FeedForward}(x) = \text{dropout}\big(\,\text{c\_proj}(\,\text{gelu}(\,\text{c\_fc}(x)))\big)
 # \qquad C \to 4C \to 4C \to C$$
 #
-# The bend is the GELU: a smooth relative of ReLU. It multiplies `x` by the probability that a standard normal number is below `x`.
+# The bend is the GELU: a smooth relative of ReLU, which is `max(x, 0)`. It multiplies `x` by the probability that a standard normal number is below `x`.
 # GPT-2 does not compute that probability but a close formula with `tanh`, and it was trained with the formula, so we use it too:
 #
 # $$\text{gelu}(x) = \tfrac12\, x \left(1 + \tanh\!\left(\sqrt{2/\pi}\,\big(x + 0.044715\, x^3\big)\right)\right)$$
@@ -545,8 +552,8 @@ print("block: the visible checks pass.")
 #
 # *Difficulty 3/5 · about 45 minutes · 25 points*
 #
-# Now everything is put together. From ids to logits it is four lines: look up token and position, pass the blocks, normalise once more,
-# score each token of the vocabulary.
+# Now everything is put together. From ids to logits it is five lines: look up token and position, drop some numbers (in training), pass the
+# blocks, normalise once more, score each token of the vocabulary.
 #
 # ```text
 # ids (B, T)
@@ -558,7 +565,7 @@ print("block: the visible checks pass.")
 # ```
 #
 # **Tied weights.** `wte` has a vector for each token: `(V, C)`. `lm_head` also needs a vector for each token, to compare the final state with: also
-# `(V, C)`. GPT-2 uses the *same* matrix for both, and so its smallest size saves 38 million numbers. "The same" means one `nn.Parameter` that two modules
+# `(V, C)`. GPT-2 uses the *same* matrix for both, and so its smallest size saves nearly 39 million numbers. "The same" means one `nn.Parameter` that two modules
 # hold. A copy would start out equal and drift apart with the first step of training.
 #
 # **Starting values.** Good ones matter: a fresh model should be unsure, giving every token about the same probability.
@@ -566,7 +573,7 @@ print("block: the visible checks pass.")
 # | what | starts as |
 # |---|---|
 # | weights of linear layers and embeddings | normal, mean 0, standard deviation **0.02** |
-# | each `c_proj.weight` (attention's and the mlp's) | normal, standard deviation **0.02 / √(2 · n_layer)** |
+# | each `c_proj.weight` (attention's and the mlp's: the *residual projections*, whose results are added to the stream) | normal, standard deviation **0.02 / √(2 · n_layer)** |
 # | biases | 0 |
 # | LayerNorm | weight 1, bias 0 |
 #
@@ -1358,7 +1365,7 @@ write_side_by_side()
 # `top_k` and `top_p`: varied where the model is unsure, strict where it is not. Change the prompt, the seed, the numbers.
 #
 # The text is far from Shakespeare, and the reason is not your code: this model has read one megabyte of text and has fewer parameters than GPT-2 has in one layer. The forward pass you wrote is the one that
-# GPT-2 runs. What is missing is training, and that is assignment 5.
+# GPT-2 runs. How a model comes by its weights is assignment 5.
 
 # %% [markdown]
 # ## Written question
@@ -1379,4 +1386,6 @@ write_side_by_side()
 #
 # **(b)** After `ROMEO` nearly all probability is on the colon. `top_k=10` keeps nine other characters, all wrong, and picks one of them now and then; over a long text these slips add up. `top_p=0.9` keeps the colon alone. At the
 # beginning of a sentence hundreds of words are about equally good. `top_k=10` throws away almost all of them, and the text becomes monotonous; `top_p=0.9` keeps as many as it takes to reach nine tenths, so the set grows with the
-# model's doubt. (Full marks for any two distributions, one peaked and one flat, with what each filter keeps.)
+# model's doubt. (Any two distributions will do, one peaked and one flat, with what each filter keeps.)
+#
+# *Marking guide:* (a) 2 points for the number of additions, 2 for the root, 2 for the comparison (twice as wide); (b) 2 points for each distribution.

@@ -2,7 +2,9 @@
 
 Rows of the catalogue that are no misconception here:
 * words joined with spaces, line breaks lost: the word tokenizer is defined so; keeping them is the mistake (`white_space_kept`);
-* a vocabulary from the wrong half of the data: the caller hands the text over (`grows` is what is left of it).
+* a vocabulary from the wrong half of the data: the caller hands the text over (`grows` is what is left of it);
+* pre-tokens cut where the chunks of a stream end: that is the rule here, and joining them over the cut is the mistake
+  (`chunks_joined`, `last_pretoken_held_back`).
 """
 
 import random
@@ -1268,6 +1270,16 @@ def crashes_at_the_end(source):
     return change(source, "while heap and len(vocab)", "while len(vocab)")
 
 
+@misconception(
+    task="train_bpe",
+    advice="A pair whose count has sunk to 0 is not there any more: take it out of the counts, and stop when none is left.",
+)
+def pairs_of_no_count(source):
+    """Training goes on with pairs that no longer stand anywhere, until the vocabulary is full."""
+    source = change(SCAN, "                if counts[pair] == 0:\n                    del counts[pair]\n", "")
+    return change(source, "where.pop(best)", "where.pop(best, ())")
+
+
 @misconception(task="train_bpe", advice="A pair that stands once is merged like any other, as long as there is room.")
 def stops_at_singles(source):
     """Training stops when no pair occurs more than once."""
@@ -1276,6 +1288,13 @@ def stops_at_singles(source):
         "        if counts[pair] != -minus_n:\n            continue\n",
         "        if counts[pair] != -minus_n:\n            continue\n        if counts[pair] < 2:\n            break\n",
     )
+
+
+@misconception(task="train_bpe", advice="Leave the loop when no pair is left, however much room there is.")
+def never_stops(source):
+    """Where no pair is left to merge, training waits for one and never ends."""
+    source = change(source, "while heap and len(vocab)", "while len(vocab)")
+    return change(source, "        minus_n, _, _, pair", "        if not heap:\n            continue\n        minus_n, _, _, pair")
 
 
 @misconception(
@@ -1493,8 +1512,12 @@ def bpe_questions(ask):
     odd, plain = dict(zip(numbers, tokens)), dict(enumerate(tokens))
     large = {**plain, 70_000: b"<z>", 70_001: b"zz"}
     texts = [
-        "abcd",
+        # One that hangs where the pair stands at the end answers these four; others that hang do not.
         "bca",
+        "b",
+        " ",
+        "",
+        "abcd",
         "aabc",
         "aaaaa aaaa",
         "banana nanab",
@@ -1505,9 +1528,6 @@ def bpe_questions(ask):
         "_a_b x1a",
         "x½ 1½",
         "\r\n\r\n a",
-        "",
-        "b",
-        " ",
         "a\ud800b",
     ]
     answers = []
@@ -1663,6 +1683,27 @@ def one_merge_only(source):
 
 @misconception(
     task="bpe_tokenizer",
+    advice="The last pair begins at len(parts) - 2: look there too. A pair that is found but never merged is found for ever.",
+)
+def last_pair_never_merged(source):
+    """A pair at the end of a pre-token is found again and again but never merged, so the loop never ends."""
+    return change(
+        source,
+        "            parts = merge(parts, pair, pair[0] + pair[1])  # merge does not mind bytes in place of ids\n",
+        "            joined, i = [], 0\n"
+        "            while i < len(parts):\n"
+        "                if i + 2 < len(parts) and (parts[i], parts[i + 1]) == pair:\n"
+        "                    joined.append(pair[0] + pair[1])\n"
+        "                    i += 2\n"
+        "                else:\n"
+        "                    joined.append(parts[i])\n"
+        "                    i += 1\n"
+        "            parts = joined\n",
+    )
+
+
+@misconception(
+    task="bpe_tokenizer",
     advice="A pre-token may be a single byte: there is no pair then, and min() of nothing is an error.",
 )
 def single_byte_crashes(source):
@@ -1682,6 +1723,15 @@ def empty_text_refused(source):
 def no_pretokens(source):
     """The text is not cut into pre-tokens, so merges cross from word to word."""
     return change(source, "GPT2_PATTERN.findall(part)", "[part] * bool(part)")
+
+
+@misconception(
+    task="bpe_tokenizer",
+    advice="Use GPT2_PATTERN: a word takes the one space before it along, and white space is not thrown away.",
+)
+def encode_cut_at_spaces(source):
+    """The text is cut at white space only, and the white space is lost."""
+    return change(source, "GPT2_PATTERN.findall(part)", "part.split()")
 
 
 @misconception(
@@ -1877,6 +1927,16 @@ def special_takes_space(source):
 
 
 @misconception(
+    task="bpe_tokenizer",
+    advice="A special token counts wherever it stands, also in the middle of a word: do not ask for spaces around it.",
+)
+def special_between_spaces(source):
+    """A special token is found only where white space stands around it."""
+    source = change(source, 'self.special_pattern = "("', r'self.special_pattern = r"(?<!\S)("')
+    return change(source, 'for special in longest_first) + ")"', r'for special in longest_first) + r")(?!\S)"')
+
+
+@misconception(
     task="bpe_tokenizer", advice="Only the tokens in special_tokens are special; a token of vocab that looks like one is not."
 )
 def specials_guessed(source):
@@ -1941,6 +2001,23 @@ def chunks_joined(source):
         source,
         "        for chunk in chunks:\n            yield from self.encode(chunk)\n",
         '        yield from self.encode("".join(chunks))\n',
+    )
+
+
+@misconception(
+    task="bpe_tokenizer",
+    advice="Encode each chunk by itself: here pre-tokens are cut where the chunks are, so nothing is kept back.",
+)
+def last_pretoken_held_back(source):
+    """encode_iterable keeps the last pre-token of a chunk back and joins it to the next chunk."""
+    return change(
+        source,
+        "        for chunk in chunks:\n            yield from self.encode(chunk)\n",
+        '        rest = ""\n'
+        "        for chunk in chunks:\n"
+        '            *whole, rest = GPT2_PATTERN.findall(rest + chunk) or [""]\n'
+        '            yield from self.encode("".join(whole))\n'
+        "        yield from self.encode(rest)\n",
     )
 
 

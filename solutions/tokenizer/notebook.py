@@ -19,7 +19,7 @@
 #
 # **What you will build.** Five small steps, each an answer to what the one before could not do:
 #
-# 1. one number for each *character*: simple, but the numbers say little and there are very many of them;
+# 1. one number for each *character*: simple, but each says little, and a text becomes a very long list;
 # 2. one number for each *word*: short, but most words of the world are missing;
 # 3. *bytes* and *pairs* of them: nothing can be missing any more;
 # 4. *byte-pair encoding* (BPE), trained by you on 1.2 MB of Shakespeare;
@@ -32,8 +32,9 @@
 #
 # **How it is graded.** Each task is one cell for you to fill in, followed by a cell with a few *visible checks* that you can
 # run as often as you like. After you hand in, *hidden tests* try your code on many more inputs: 90 points. A written question at the end
-# is read by a person: 10 points. Keep the names and parameters as they stand; inside, write it your way. In every task, a
-# function leaves its arguments as they were, and a bad argument raises `ValueError` with a message that shows the bad value.
+# is read by a person: 10 points. Keep the names and parameters as they stand; inside, write it your way. Using what
+# a task calls *not allowed* costs the points of that task. In every task, a function leaves its arguments as they were, and a bad
+# argument raises `ValueError` with a message that shows the bad value.
 #
 # **How long it takes.** Three to five hours, most of it in the last two tasks. It is fine to stop after any task: each is
 # graded by itself, and where a later task uses an earlier one that went wrong, you do not lose the points twice.
@@ -528,7 +529,7 @@ for _sample in ("He's 45,  isn't   he?\n\nYes!", "don't DON'T ½ 2² naïve 你�
 # | `th` + `e` → 258 | all once; `th` is greater than `s` | `the`, `· c at`, `· s at` |
 # | `s` + `at` → 259 | all once; `s` is greater than `c` and the space | `the`, `· c at`, `· sat` |
 #
-# **And fast.** Counting all pairs of the text again after each merge means 744 passes over our plays, which takes minutes. Two observations bring it down to
+# **And fast.** 1,000 ids are 256 bytes and 744 merges. Counting all pairs of the text again after each of them means 744 passes over our plays, which takes minutes. Two observations bring it down to
 # seconds. First, the same pre-token occurs many times: 317,494 pre-tokens in our text, 15,715 different ones. Keep each once, with how often it occurs. Second, a
 # merge changes only the pre-tokens that contain the pair. Keep the counts from step to step, and for each pair remember where it occurs; after a merge,
 # take the old pairs of those few pre-tokens off the counts and add the new ones. This is graded too: the work for one more merge must not grow with the
@@ -740,7 +741,7 @@ paint(sorted(play_vocab.values(), key=len)[-25:], "the longest")
 # </details>
 # <details><summary>Hint 4: last resort</summary>
 #
-# A method with `yield` in it gives its values one by one, and `for chunk in chunks: yield from self.encode(chunk)` is all of `encode_iterable`. `decode` is
+# A method with `yield` in it gives its values one by one, and `yield from` hands on those of a list: a loop over the chunks is all that `encode_iterable` needs. `decode` is
 # `b"".join(...).decode("utf-8", errors="replace")`, with a check for unknown ids before.
 #
 # </details>
@@ -1002,6 +1003,8 @@ print(f"all nine plays: {_yours:.2f} s for you, {_official:.2f} s for tiktoken, 
 # `strawberry` is cut into `st` `raw` `berry`, but ` strawberry` with a space before it is one token, and `STRAWBERRY` is cut into
 # `ST` `RAW` `BER` `RY`. To the model these are lists of different ids with nothing in common.
 #
+# *Marking guide:* 2 points for the word and its cuts, 3 for question 1, 3 for question 2 (gain, loss, and why), 2 for question 3.
+#
 # 1. The model is given ids, not letters. The id of ` strawberry` does not contain three r's; it is a row number in a table. How a token is spelled can only be
 #    learned indirectly, from texts that spell words out, and separately for each of 50,000 tokens. So a question about letters asks for something that the input does not show.
 # 2. Gained: `dog.`, `dog,` and `dog!` share the token `dog`, so the vocabulary is not filled with copies of a word that differ in punctuation, and the model learns each
@@ -1010,3 +1013,10 @@ print(f"all nine plays: {_yours:.2f} s for you, {_official:.2f} s for tiktoken, 
 # 3. In the choice of the training text. Merges go to the most frequent pairs; the web pages were almost all English, so English words were merged whole, and Thai, three
 #    bytes a character in UTF-8, hardly got any merges beyond them. The readers and writers of Thai pay: more tokens for the same content means higher cost and slower answers, and
 #    less text that fits into the fixed number of tokens that the model can look back over.
+
+# %% [markdown]
+# ## What you have now
+#
+# A tokenizer that loses nothing: any text becomes a list of whole numbers, and the list becomes the text again. From here on
+# a text is a list of ids, and a GPT guesses the next one. To guess well it must look back at what stands before. Next:
+# **attention**, the part that looks back.

@@ -1,12 +1,14 @@
 """The bank of `training`: what people write where the reference is right, and other right ways to write it.
 
-Rows 92 to 104 of the catalogue are all here but for what cannot be seen from outside:
+Rows 92 to 104 of the catalogue are all here but for what cannot be seen from outside, or is right here:
 * 97, gradients synchronised between processes: the course trains in one process.
+* 100, decay on embeddings: they have two dimensions, so they decay, and `embeddings_spared` is the mistake.
 * 102, a bare `torch.no_grad()` has no effect, so it answers as `gradients_prepared` does. Dropout of a
   functional attention in eval mode is the model's fault, and the model is given.
 * 103, the prefix `_orig_mod.` comes from `torch.compile`, which the course does not use; the given GPT has
   no buffers to lose.
-* 104, TF32 needs a GPU to be seen; tensors made on the CPU are `stays_on_the_cpu` and `batches_on_the_cpu`.
+* 104, TF32 needs a GPU to be seen; tensors made on the CPU are `stays_on_the_cpu` and `batches_on_the_cpu`. Autocast
+  for "cuda" on a model of the CPU answers as `autocast_ignored` does; the softmax under autocast is the given model's.
 """
 
 from __future__ import annotations
@@ -1778,7 +1780,7 @@ def dropout_off(source):
     advice="Run the forward pass under `torch.autocast(device.type, dtype=autocast_dtype)`.",
 )
 def autocast_ignored(source):
-    """autocast_dtype is not used."""
+    """autocast_dtype has no effect: it is not used, or autocast is asked for on another device than the model's."""
     return change(source, "if autocast_dtype is None:", "if True:")
 
 

@@ -22,8 +22,10 @@
 # `GPT` is given below, in plain PyTorch, with the names it had in part four.
 #
 # **How it is graded.** Each task has a cell for your code and a cell of *visible checks* right after it: run it as often
-# as you like. Later, *hidden tests* look closer; they give 90 points, and the written question at the end gives 10. Keep the names and signatures as
-# they are. A task may call the tasks before it; if one of those went wrong, you do not lose the points twice.
+# as you like. Later, *hidden tests* look closer: at other sizes and number types, at gradients, at frozen and tied parameters, at what happens
+# when something fails, and at whether anything was changed that should not be. They give 90 points, and the written question at the end gives 10.
+# Keep the names and signatures as they are. A task may call the tasks before it; if one of those went wrong, you do not lose the points twice.
+# Using what a task calls *not allowed* costs the points of that task.
 #
 # **What holds everywhere.** A function leaves its arguments as they are, unless its task says otherwise. Results have the dtype and the device of the inputs where nothing else is said, so that your code
 # runs on a GPU as it runs here. Chance comes only from a generator that is passed in, so that every run can be repeated. A bad argument that a task names raises a `ValueError` that shows the value.
@@ -407,7 +409,7 @@ print("get_batch: the visible checks pass.")
 #
 # The formula on the right is the one to compute. `exp(1000)` is infinite and the logarithm of 0 is not finite, but `torch.logsumexp` never meets either.
 # Targets equal to `ignore_index` do not count: not in the sum, and not in the number that the sum is divided by. If none counts, the loss is 0.
-# Half precision keeps three digits, too few to add up many small numbers; there the loss is computed in float32 and stays float32.
+# Half precision (float16, bfloat16) keeps two or three digits, too few to add up many small numbers; there the loss is computed in float32 and stays float32.
 #
 # *Not allowed here:* `F.cross_entropy`, `F.nll_loss`, `nn.CrossEntropyLoss`, `nn.NLLLoss`, under any name. You are writing them.
 #
@@ -805,7 +807,7 @@ plt.show()
 #
 # *Difficulty 1/5 · about 10 minutes · 5 points*
 #
-# Weight decay pulls weights towards 0. For a matrix that is good: no entry grows without need. For a bias, or the gain of a LayerNorm, which starts at 1 for a
+# Weight decay pulls weights towards 0. For a matrix that is good: no entry grows without need. For a bias, or the `weight` of a LayerNorm, which starts at 1 for a
 # reason, it is not. The usual rule goes by dimensions: **two or more decay, fewer do not.**
 #
 # A `Linear(2, 3)` followed by a `LayerNorm(3)` has four parameters: the weight `(3, 2)` decays; the bias `(3,)` and the norm's two `(3,)` do not.
@@ -872,11 +874,11 @@ for group in parameter_groups(untrained, 0.1):
 #
 # $$\nabla\,\text{loss}_\text{joined} = \frac1n\sum_{i=1}^{n}\nabla\,\text{loss}_i$$
 #
-# and each small batch must count $1/n$. Forget the $1/n$, and the gradient is $n$ times too long. AdamW hides that, since it divides by the size of the gradient, and clipping hides it as well. So it goes unnoticed: in published code it did, for years.
+# and each small batch must count $1/n$. Forget the $1/n$, and the gradient is $n$ times too long. AdamW hides that, since it divides by the size of the gradient, and clipping hides it as well. So it goes unnoticed; it has happened in published code.
 #
 # Two small batches with the losses 2.0 and 1.0: `train_step` returns the loss 1.5, and the length of the joined gradient before clipping.
 #
-# With an `autocast_dtype`, the forward pass runs under `torch.autocast(device_type, dtype=autocast_dtype)`: matrix products in bfloat16, twice as fast on a GPU, while the weights stay float32. The device is the model's: ask one of its parameters.
+# With an `autocast_dtype`, the forward pass runs under `torch.autocast(device_type, dtype=autocast_dtype)`: matrix products in bfloat16, much faster on a recent GPU, while the weights stay float32. The device is the model's: ask one of its parameters.
 # Whether dropout is on is not the business of a step: it leaves the mode (`model.train()`, `model.eval()`) alone.
 #
 # <details><summary>Hint 1: the idea</summary>
@@ -990,6 +992,7 @@ plt.show()
 # If their mean losses are 2, 1 and 5, the answer is (3·2 + 3·1 + 1·5) / 7 = 2.0, and not (2 + 1 + 5) / 3 = 2.67.
 #
 # A judge changes nothing: no gradients, dropout off (`model.eval()`), and afterwards the mode is what it was before, training or not.
+# The data may lie on the CPU while the model is on a GPU, and in a small integer type: move each batch to the model's device, as `int64`.
 #
 # <details><summary>Hint 1: the idea</summary>
 #
@@ -1205,7 +1208,7 @@ class TrainConfig:
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# No new idea: seven calls, all to functions and classes of your own. Write down the order first, as comments.
+# No new idea: a generator, and six calls to functions and classes of your own. Write down the order first, as comments.
 #
 # </details>
 # <details><summary>Hint 2: the shape</summary>
@@ -1468,8 +1471,8 @@ write(stream(trained, limit=500, seed=1))
 # %% [markdown]
 # ### On a GPU
 #
-# The next cell is nanoGPT's setting for characters: 6 layers, 6 heads, 384 wide, 256 characters of context, dropout 0.2, 5,000 steps of 64 windows in bfloat16. It is your own code that runs there;
-# only the numbers change. Running all cells leaves it alone where there is no GPU.
+# The next cell is nearly nanoGPT's setting for characters (that has no biases, and 0.99 as its second beta): 6 layers, 6 heads, 384 wide, 256 characters of context, dropout 0.2, 5,000 steps of 64 windows in bfloat16. It is your own code that runs there;
+# only the numbers change. Running all cells leaves it alone where there is no GPU; where there is one, it runs, with the same stop button.
 #
 # | hardware | time | validation loss |
 # |---|---|---|
@@ -1504,6 +1507,8 @@ else:
 # Half a page at most. (10 points, read by a person.)
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "written_training", "locked": false, "points": 10, "schema_version": 3, "solution": true, "task": false}
+# *Marking guide:* 4 points for question 1 (2 for Ben, 2 for Cleo), 4 for question 2 (2 for each experiment), 2 for question 3.
+#
 # **1.** Ben's loss is too good: no model of this size predicts a new text with 98 % certainty at every character. It sees what it must predict: targets that are not shifted, or a mask that lets a position see the next token.
 # Cleo's loss is ln 64 = 4.16, that of a model which finds all 64 characters equally likely: hers has not learnt at all. The optimizer may never move the weights (a step that is missing, gradients zeroed before it, a learning rate of 0, other parameters than the model's).
 #
@@ -1511,3 +1516,10 @@ else:
 # Cleo: take one batch and train on it alone for a hundred steps; the loss must go to nearly 0. Or compare the weights before and after one step.
 #
 # **3.** No. She measures the training loss on text that the model has learnt from, so some gap is expected. It would be overfitting if the validation loss began to rise while the training loss goes on falling.
+
+# %% [markdown]
+# ## What you have now
+#
+# The whole way. Text became ids; attention let them look back; embeddings said what each is and where it stands; blocks were stacked into a GPT;
+# and your own loop taught it to write. GPT-2 is this program with larger numbers in its `GPTConfig` and more to read, and GPT-3 is very nearly
+# the same. You can read their papers now.
