@@ -26,7 +26,7 @@ MOST_LETTERS, A_LINE = 200, 75
 SHORT_NAME = 6
 # A temporary folder, or a file's name, as `tempfile` makes them: another at each run.
 FRESH_FOLDER, FRESH_NAME = re.compile(r"(?:/[\w.+-]+)*/tmp[a-z0-9_]{8}/"), re.compile(r"\btmp[a-z0-9_]{8}\b")
-# Calls that a check makes around the one that it is about.
+# Methods that a check calls around the call that it is about.
 HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad", "detach")
 
 
@@ -89,7 +89,8 @@ def shown(calls: list[Call]) -> str:
     """
     if not calls:
         return ""
-    call, made = next((one for one in reversed(calls) if one.name not in HOUSEKEEPING), calls[-1]), _Made(calls)
+    last = next((place for place in reversed(range(len(calls))) if not _housekeeping(calls[place])), len(calls) - 1)
+    call, made = calls[last], _Made(calls[: last + 1])  # what came after it has not happened yet
     owner = made.name(call.target) if call.target else ""
     named = {f"x{number}": value for number, value in enumerate(call.args, start=1)} | call.kwargs
     tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
@@ -103,6 +104,11 @@ def shown(calls: list[Call]) -> str:
     if call.result is not None and not isinstance(call.result, Handle):
         lines.append(f"# yours: {_told(call.result)}")
     return _lasting("\n".join(lines[:12]))
+
+
+def _housekeeping(call: Call) -> bool:
+    """Whether a check makes this call around the one that it is about: always a method."""
+    return call.target is not None and call.name in HOUSEKEEPING
 
 
 class _Made:

@@ -251,6 +251,12 @@ def test_what_a_call_needs_is_made_first() -> None:
     ]
     calls[-1] = Call("encode", ("a",), {}, [3], layer)
     assert shown(calls).split("\n")[-2:] == ["forward.encode('a')", "# yours: [3]"]
+    train = Call("train", (one, 3), {}, [0.5])
+    assert shown([*calls[:4], train, Call("train", (), {}, "", layer)]).split("\n") == [
+        "config = GPTConfig(n_layer=2)", "train(config, 3)", "# yours: [0.5]",
+    ], "a function of that name is what the check is about, the method is not"  # fmt: skip
+    in_training = [*calls[:5], Call("train", (), {}, "", layer), calls[-1], Call("eval", (), {}, "", layer)]
+    assert "forward = FeedForward(config, 0.0, bias=False).double().train()" in shown(in_training)
     assert shown([Call("f", (Kept(Student(InProcess()), Handle(9, "Sized")),), {}, [3])]).split("\n") == [
         "f(<your Sized>)", "# yours: [3]",
     ]  # fmt: skip

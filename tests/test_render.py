@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -117,6 +118,18 @@ def test_text_stays_short(raw: str) -> None:
     lines = text.task(hostile(raw).tasks[0]).split("\n")
     assert len(lines) < 15
     assert max(map(len, lines)) <= text.WIDTH + 10
+
+
+def test_a_long_line_of_an_example_can_still_be_pasted() -> None:
+    """It is broken between arguments, and its remark stands on a line of its own."""
+    call = "f(" + ", ".join(f"x{number}" for number in range(1, 25)) + ")"
+    example = f"{call}  # x1 (2, 3), x2 (4,)\n# yours: [{', '.join(map(str, range(60)))}]"
+    shown = text.task(replace(STUB, checks=(CheckResult("It works.", "fail", 15, "Wrong.", example),)))
+    lines = [line.partition("| ")[2] for line in shown.split("\n") if "| " in line]
+    assert lines[2] == "# x1 (2, 3), x2 (4,)"
+    assert [line[:2] for line in lines] == ["f(", "  ", "# ", "# ", "# ", "# "]
+    assert max(map(len, lines)) <= text.WIDTH - 10
+    ast.parse("\n".join(lines))
 
 
 @given(TEXT)

@@ -103,6 +103,9 @@ def _check(check: CheckResult, room: int) -> list[str]:
 def _folded(line: str) -> list[str]:
     """A line of an example over several, between the numbers of a tensor, so that it can still be pasted."""
     line, room = line.expandtabs(4), WIDTH - 10
+    code, _, remark = line.rpartition("  # ")
+    if code and len(line) > room and not {"'", '"'} & set(remark):  # within a comment no line can be broken
+        return [*_folded(code), _short(f"# {remark}", room)]
     parts = [line] if "'" in line or '"' in line else re.split(r"(?<=[\])0-9a-z]), (?=[\[(\-0-9a-z])", line)
     lines = [""]
     for number, part in enumerate(parts):
