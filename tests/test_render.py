@@ -132,6 +132,18 @@ def test_a_long_line_of_an_example_can_still_be_pasted() -> None:
     ast.parse("\n".join(lines))
 
 
+def test_an_example_that_is_too_long_keeps_its_call() -> None:
+    """What came of it is cut to a line first, then what comes first is left out."""
+    example = [*(f"x{number} = torch.ones({number})" for number in range(12)), "f(x1)", f"# yours: [{', '.join(map(str, range(200)))}]"]
+    shown = text.task(replace(STUB, checks=(CheckResult("It works.", "fail", 15, "Wrong.", "\n".join(example)),)))
+    lines = [line.partition("| ")[2] for line in shown.split("\n") if "| " in line]
+    assert lines[0] == "..."
+    assert lines[-3:-1] == ["x11 = torch.ones(11)", "f(x1)"]
+    assert lines[-1].startswith("# yours: [0, 1")
+    assert lines[-1].endswith("...")
+    assert len(shown.split("\n")) == text.TASK_LINES
+
+
 @given(TEXT)
 def test_text_gives_no_commands(raw: str) -> None:
     """Neither a terminal nor a CI runner finds anything to obey."""
