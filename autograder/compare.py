@@ -242,15 +242,24 @@ def short(value: object, limit: int = 120) -> str:
     if isinstance(value, Opaque):
         return f"<{value.type}>"
     if isinstance(value, torch.Tensor):
-        if value.device.type == "meta" or value.numel() > 12:  # noqa: PLR2004 - more than a line holds
-            return f"a tensor of shape {tuple(value.shape)}"
+        if _is_long(value, 12):
+            return _shape(value)
         text = f"tensor {value.tolist()!r}"
     elif isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) for item in value):
-        text = ", ".join(short(item, limit) for item in value[:limit])
+        text = ", ".join(_shape(item) if _is_long(item) else short(item, limit) for item in value[:limit])
         text = f"({text})" if isinstance(value, tuple) else f"[{text}]"
     else:
         text = repr(value[:limit] if isinstance(value, list | tuple) else value)  # no more of it would be seen
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _is_long(value: object, most: int = 1) -> bool:
+    """Whether it is a tensor of so many numbers, or of none that can be read."""
+    return isinstance(value, torch.Tensor) and (value.device.type == "meta" or value.numel() > most)
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"a tensor of shape {tuple(tensor.shape)}"
 
 
 def _named(value: object) -> str:

@@ -1020,7 +1020,9 @@ def clip_gradients(parameters, max_norm):
 @battery("adamw")
 def adamw_questions(ask):
     """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, rates, saved state."""
-    drive = hidden.drive
+    def drive(*arguments, **settings):
+        return list(hidden.drive(*arguments, **settings))
+
     groups = [{"lr": 0.2, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "eps": 0.1}, {"weight_decay": 0.7}]
     try:
         in_groups = drive(ask.target, groups, 2, lr=0.1, weight_decay=0.2)
@@ -1589,10 +1591,15 @@ def parameter_groups(model, weight_decay):
 # train_step ---------------------------------------------------------------------------------------------------------
 
 
+def stepped(ask, steps, *, stale=False, **settings):
+    """Plain descent over lists of batches: loss and norm of each step, and the weights after the last."""
+    model, optimizer = hidden.ready(ask, stale=stale)
+    return [ask.train_step(model, optimizer, batches, **settings) for batches in steps], after(model)
+
+
 @battery("train_step")
 def step_questions(ask):
     """One batch, several, clipped, with old gradients, what is left behind, the mode, and autocast."""
-    stepped = hidden.stepped
     three = [pair(1), pair(2), pair(3)]
     left = gpt(ask)
     ask.train_step(left, plain_descent(ask, left), [pair(4)])
