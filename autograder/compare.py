@@ -74,7 +74,8 @@ def assert_close(
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index, (mine, right) in enumerate(zip(actual, expected, strict=True)):
-            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=_part(what, index))
+            part = what if _holds_one(expected) else _part(what, index)
+            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=part)
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
@@ -100,7 +101,7 @@ def assert_equal(actual: object, expected: object, *, what: str = "the result") 
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index_, (one, other) in enumerate(zip(actual, expected, strict=True)):
-            assert_equal(one, other, what=_part(what, index_))
+            assert_equal(one, other, what=what if _holds_one(expected) else _part(what, index_))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
@@ -277,6 +278,11 @@ def _be(what: str, one: str = "is", many: str = "are") -> str:
 def _part(what: str, key: object) -> str:
     """A part of a container: "the list for 'abc' at [0]", and within that "... at [0][1]"."""
     return f"{what}[{key!r}]" if re.search(r" at (\[.*\])+$", what) else f"{what} at [{key!r}]"
+
+
+def _holds_one(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether it is a list around one other: nobody has to be told which."""
+    return len(value) == 1 and isinstance(value[0], list | tuple | dict | torch.Tensor)
 
 
 def _sentence(what: str) -> str:

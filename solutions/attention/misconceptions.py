@@ -1075,7 +1075,7 @@ def causal_no_default(source):
 
 @misconception(task="causal_mask", advice="Make one row for each query and one column for each key: `(T, S)`.")
 def causal_shape_swapped(source):
-    """Rows and columns are swapped: the mask is (S, T)."""
+    """Rows and columns are swapped: a row for each key, so that the mask is (S, T)."""
     return change(source, TRIL, "everyone.tril(diagonal=S - T).transpose(0, 1)")
 
 
