@@ -195,7 +195,7 @@ class _Made:
             return word if len(word) <= WIDTH else word[: WIDTH - 3] + "..."
         name = self._fresh(name)
         room = WIDTH if {"'", '"'} & set(word) else 3 * WIDTH  # a line of numbers can be folded
-        said, left_out = container(value, self._word, room - len(name) - 20)
+        said, left_out = container(value, self._word, room - len(name) - 3)
         self.lines.append(f"{name} = {said}{left_out}")
         return name
 

@@ -62,29 +62,32 @@ def container(value: Any, word: Any, room: int) -> tuple[str, str]:
     word: how an item is written.
     """
     if isinstance(value, str):
-        return repr(f"{value[: room - 10]}..."), f"  # {len(value)} characters"
+        return repr(f"{value[: room - 30]}..."), f"  # {len(value)} characters"
     if isinstance(value, dict):
-        items, left, right = list(value.items()), "{", "}"
-        if items[:256] == BYTES:
-            left, items = "{**{i: bytes([i]) for i in range(256)}" + (", " if items[256:] else ""), items[256:]
-        parts = [f"{word(key)}: {word(item)}" for key, item in items]
+        parts, left, right = [f"{word(key)}: {word(item)}" for key, item in value.items()], "{", "}"
+        whole = ", ".join(["{**{i: bytes([i]) for i in range(256)}", *parts[256:]]) + right
+        if list(value.items())[:256] == BYTES and len(whole) <= room:
+            return whole, ""
         name = "tensors" if all(isinstance(item, torch.Tensor) for item in value.values()) else "entries"
     else:
         left, right = "()" if isinstance(value, tuple) else "[]"
         parts, name = [word(item) for item in value], "items"
-    whole = left + ", ".join(parts) + right
+    whole, left_out = left + ", ".join(parts) + right, f"  # {len(value)} {name}"
     if len(whole) <= room:
         return whole, ""
     for kept in (2, 1):
         cut = left + ", ".join([*parts[:kept], "...", *parts[max(kept, len(parts) - kept) :]]) + right
-        if len(cut) <= room:
-            return cut, f"  # {len(value)} {name}"
-    return f"{left[0]}...{right}", f"  # {len(value)} {name}"
+        if len(cut + left_out) <= room:
+            return cut, left_out
+    return f"{left}...{right}", left_out
 
 
 def told(value: Any) -> str:
     """A result in words and numbers."""
     if isinstance(value, dict) and holds(value, (torch.Tensor,)):
+        parts = [f"{key!r}: {_counted(item)}" for key, item in value.items()]
+        if sum(map(len, parts)) <= A_LINE:
+            return f"{{{', '.join(parts)}}}"
         return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
     if isinstance(value, list | tuple) and holds(value, (torch.Tensor,)):
         return _cut("; ".join(map(told, value)), MOST_LETTERS)
@@ -100,6 +103,13 @@ def told(value: Any) -> str:
     if value.device.type == "meta" or value.numel() > MOST_NUMBERS:
         return f"{shape}, {value.dtype}"
     return f"{shape}, {written(value)}" if value.dim() else written(value)
+
+
+def _counted(value: Any) -> str:
+    """An entry of a dictionary; of tensors their number."""
+    if isinstance(value, list | tuple) and holds(value, (torch.Tensor,)):
+        return f"[{len(value)} tensors]"
+    return f"<tensor of shape {tuple(value.shape)}>" if isinstance(value, torch.Tensor) else short(value, 40)
 
 
 def holds(value: Any, kinds: tuple[type, ...]) -> bool:

@@ -310,9 +310,11 @@ def test_a_tensor_that_is_pasted_is_the_same(value: torch.Tensor) -> None:
 
 def test_what_is_long_is_cut_between_its_items() -> None:
     """With the number of items; a dict among other answers leaves them the room."""
-    assert written.container(list(range(90)), repr, 40) == ("[0, 1, ..., 88, 89]", "  # 90 items")
-    assert written.container("x" * 90, repr, 20) == (f"'{'x' * 10}...'", "  # 90 characters")
-    assert written.container({f"w{i}": torch.ones(2) for i in range(9)}, str, 20) == ("{...}", "  # 9 tensors")
+    assert written.container(list(range(90)), repr, 35) == ("[0, 1, ..., 88, 89]", "  # 90 items")
+    assert written.container("x" * 90, repr, 40) == (f"'{'x' * 10}...'", "  # 90 characters")
+    assert written.container({f"w{i}": torch.ones(2) for i in range(9)}, str, 30) == ("{...}", "  # 9 tensors")
+    groups = [{"params": [torch.ones(2), torch.ones(3)], "weight_decay": 0.3}]
+    assert written.told(groups) == "{'params': [2 tensors], 'weight_decay': 0.3}"
     assert written.told((dict.fromkeys(range(100), b"x"), [(b"a", b"b")])) == "(<dict of 100>, [(b'a', b'b')])"
 
 
