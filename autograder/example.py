@@ -220,7 +220,7 @@ def _joined(lines: list[str], makers: int) -> list[str]:
     """The lines, of which the first so many make objects; one that only another of these needs is put into that."""
     for place in range(makers):
         name, _, made = lines[place].partition(" = ")
-        used = re.compile(rf"(?<![\w.'\"]){name}\b(?!=)")
+        used = re.compile(rf"(?<![\w.'\"]){re.escape(name)}\b(?!=)")
         uses = [other for other in range(place + 1, len(lines)) for _ in used.findall(lines[other])]
         if len(uses) != 1 or uses[0] >= makers or not re.match(r"[A-Z]\w+\(", made) or "  # " in made:
             continue

@@ -275,6 +275,8 @@ def test_the_call_shown_is_one_of_the_task_s_own() -> None:
     assert shown(calls, own).split("\n") == ["q = torch.tensor([1])", "k = torch.tensor([1])", "f(q, k)  # q (1,), k (1,)"]
     assert shown(calls[1:2], own).split("\n")[-2:] == ["gelu(x1)  # x1 (1,)", "# yours: shape (1,), [1]"]
     assert shown(calls).startswith("groups = f(torch.tensor([1]), torch.tensor([1]))\n"), "no name of Python's own is taken"
+    odd = Kept(Student(InProcess()), Handle(3, "(["))
+    assert shown([Call("Odd", (), {}, odd.handle), Call("Layer", (odd,), {}, handle)]).startswith("([ = Odd()\n"), "whatever a class is called"
     made = Call("Layer", ({i: bytes([i]) for i in range(256)} | {256: b"ab"},), {}, Handle(2, "Layer"))
     assert shown([made, Call("Layer", (x,), {}, x, Handle(2, "Layer"))], own).split("\n") == [
         "vocab = {**{i: bytes([i]) for i in range(256)}, 256: b'ab'}", "layer = Layer(vocab)", "ids = torch.tensor([1])",
