@@ -74,7 +74,8 @@ def assert_close(
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index, (mine, right) in enumerate(zip(actual, expected, strict=True)):
-            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=_part(what, index))
+            part = what if _holds_one(expected) else _part(what, index)
+            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=part)
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
@@ -95,21 +96,21 @@ def assert_equal(actual: object, expected: object, *, what: str = "the result") 
         if mine.device.type != "meta" and not torch.equal(mine, expected):
             place = (mine != expected).nonzero()
             index = tuple(place[0].tolist()) if len(place) else ()
-            fail(f"{_sentence(what)} is wrong at {list(index)}: yours has {_item(mine, index)} there.")
+            fail(f"{_sentence(what)} {_be(what)} wrong at {list(index)}: yours has {_item(mine, index)} there.")
     elif isinstance(expected, list | tuple):
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index_, (one, other) in enumerate(zip(actual, expected, strict=True)):
-            assert_equal(one, other, what=_part(what, index_))
+            assert_equal(one, other, what=what if _holds_one(expected) else _part(what, index_))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
         for key, other in expected.items():
             assert_equal(actual[key], other, what=_part(what, key))
     elif type(actual) is not type(expected):
-        fail(f"{_sentence(what)} must be {kind_name(expected)}; yours is {kind_name(actual)}: {short(actual)}.")
+        fail(f"{_sentence(what)} must be {kind_name(expected)}; yours is {_named(actual)}.")
     elif actual != expected:
-        fail(f"{_sentence(what)} is wrong: yours is {short(actual)}.")
+        fail(f"{_sentence(what)} {_be(what)} wrong: yours is {short(actual)}.")
 
 
 def assert_refuses(
@@ -124,7 +125,8 @@ def assert_refuses(
         value = call(*args, **kwargs)
     except StudentError as raised:
         if error not in raised.kinds:
-            fail(f"A bad argument must raise {error}; yours raised {raised.kind}: {raised.text[:200]}")
+            said = f": {raised.text[:200]}" if raised.text else "."
+            fail(f"A bad argument must raise {error}; yours raised {raised.kind}{said}")
         if shows is not None and shows not in raised.text:
             fail(f"The message of the {error} must show the offending value; yours says: {raised.text[:200]!r}")
     else:
@@ -146,26 +148,28 @@ def _tensor_close(
         return
     index = tuple((~near).nonzero()[0].tolist())
     value = _item(mine, index)
+    if mine.numel() == 1:
+        fail(f"{_sentence(what)} {_be(what)} wrong: yours is {value}.")
     if isinstance(value, float) and math.isnan(value):
-        fail(f"{_sentence(what)} holds NaN at {list(index)}.")
-    wrong = int((~near).sum())
-    place = f" at {list(index)}, where yours has {value}" if index else f": yours is {value}"
-    fail(f"{_sentence(what)} is wrong{place} ({wrong} of {mine.numel()} values differ).")
+        fail(f"{_sentence(what)} {_be(what, 'holds', 'hold')} NaN at {list(index)}.")
+    wrong = f"{int((~near).sum())} of {mine.numel()} values differ"
+    fail(f"{_sentence(what)} {_be(what)} wrong at {list(index)}, where yours has {value} ({wrong}).")
 
 
 def _number_close(actual: object, expected: float, rtol: float | None, atol: float | None, what: str) -> None:
     if type(actual) not in (float, int):
-        fail(f"{_sentence(what)} must be a Python float; yours is {kind_name(actual)}: {short(actual)}.")
+        fail(f"{_sentence(what)} must be a Python float; yours is {_named(actual)}.")
     assert isinstance(actual, float | int)
     relative, absolute = rtol if rtol is not None else 1e-5, atol if atol is not None else 1e-7
     same_infinity = math.isinf(expected) and actual == expected
     if not same_infinity and not math.isclose(actual, expected, rel_tol=relative, abs_tol=absolute):
-        fail(f"{_sentence(what)} is wrong: yours is {actual}.")
+        fail(f"{_sentence(what)} {_be(what)} wrong: yours is {actual}.")
 
 
 def _tensor_like(actual: object, expected: torch.Tensor, what: str, *, dtype: bool) -> torch.Tensor:
     if not isinstance(actual, torch.Tensor):
-        fail(f"{_sentence(what)} must be a tensor; yours is {kind_name(actual)}: {short(actual)}.")
+        kind = "a dense tensor" if isinstance(actual, Opaque) and "sparse" in actual.type else "a tensor"
+        fail(f"{_sentence(what)} must be {kind}; yours is {_named(actual)}.")
     if actual.shape != expected.shape:
         fail(f"{_sentence(what)} must have the shape {tuple(expected.shape)}; yours has {tuple(actual.shape)}.")
     if dtype and actual.dtype != expected.dtype:
@@ -177,7 +181,7 @@ def _tensor_like(actual: object, expected: torch.Tensor, what: str, *, dtype: bo
 
 def _same_container(actual: object, expected: list[Any] | tuple[Any, ...], what: str) -> None:
     if type(actual) is not type(expected):
-        fail(f"{_sentence(what)} must be {kind_name(expected)}; yours is {kind_name(actual)}: {short(actual)}.")
+        fail(f"{_sentence(what)} must be {kind_name(expected)}; yours is {_named(actual)}.")
     assert isinstance(actual, list | tuple)
     if len(actual) != len(expected):
         fail(f"{_sentence(what)} must have the length {len(expected)}; yours has {len(actual)}: {short(actual)}.")
@@ -185,13 +189,13 @@ def _same_container(actual: object, expected: list[Any] | tuple[Any, ...], what:
 
 def _same_keys(actual: object, expected: dict[Any, Any], what: str) -> None:
     if not isinstance(actual, dict):
-        fail(f"{_sentence(what)} must be a dictionary; yours is {kind_name(actual)}: {short(actual)}.")
+        fail(f"{_sentence(what)} must be a dictionary; yours is {_named(actual)}.")
     missing = [key for key in expected if key not in actual]
     extra = [key for key in actual if key not in expected]
     if missing:
-        fail(f"{_sentence(what)} lacks the key {short(missing[0])}.")
+        fail(f"{_sentence(what)} {_be(what, 'lacks', 'lack')} the key {short(missing[0])}.")
     if extra:
-        fail(f"{_sentence(what)} has a key too many: {short(extra[0])}.")
+        fail(f"{_sentence(what)} {_be(what, 'has', 'have')} a key too many: {short(extra[0])}.")
 
 
 def tolerance(*dtypes: torch.dtype) -> tuple[float, float]:
@@ -239,17 +243,46 @@ def short(value: object, limit: int = 120) -> str:
     if isinstance(value, Opaque):
         return f"<{value.type}>"
     if isinstance(value, torch.Tensor):
-        if value.device.type == "meta" or value.numel() > 12:  # noqa: PLR2004 - more than a line holds
-            return f"a tensor of shape {tuple(value.shape)}"
-        text = " ".join(repr(value.tolist()).split())
+        if _is_long(value, 12):
+            return _shape(value)
+        text = f"tensor {value.tolist()!r}"
+    elif isinstance(value, list | tuple) and any(isinstance(item, torch.Tensor) for item in value):
+        text = ", ".join(_shape(item) if _is_long(item) else short(item, limit) for item in value[:limit])
+        text = f"({text})" if isinstance(value, tuple) else f"[{text}]"
     else:
         text = repr(value[:limit] if isinstance(value, list | tuple) else value)  # no more of it would be seen
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def _is_long(value: object, most: int = 1) -> bool:
+    """Whether it is a tensor of so many numbers, or of none that can be read."""
+    return isinstance(value, torch.Tensor) and (value.device.type == "meta" or value.numel() > most)
+
+
+def _shape(tensor: torch.Tensor) -> str:
+    return f"a tensor of shape {tuple(tensor.shape)}"
+
+
+def _named(value: object) -> str:
+    """What a value is, and the value where that says more: "a float: 0.5", "None"."""
+    return kind_name(value) + ("" if value is None or isinstance(value, Opaque) else f": {short(value)}")
+
+
+def _be(what: str, one: str = "is", many: str = "are") -> str:
+    """The verb after `what`: "the loss is", "the logits when targets are given are"."""
+    head = re.split(r" (?:of|after|for|in|at|with|without|when|where)\b|,", what)[0]
+    alone = head.endswith(("ss", "bias", "`")) or head.startswith("what ")
+    return many if (head.endswith("s") or " and " in head) and not alone else one
+
+
 def _part(what: str, key: object) -> str:
     """A part of a container: "the list for 'abc' at [0]", and within that "... at [0][1]"."""
     return f"{what}[{key!r}]" if re.search(r" at (\[.*\])+$", what) else f"{what} at [{key!r}]"
+
+
+def _holds_one(value: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether it is a list around one other: nobody has to be told which."""
+    return len(value) == 1 and isinstance(value[0], list | tuple | dict | torch.Tensor)
 
 
 def _sentence(what: str) -> str:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import builtins
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis
 import torch
 
-from autograder.compare import short
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
 from autograder.student import Call, Kept, Student
-from autograder.values import Generator, Handle
+from autograder.values import Generator, Handle, Lazy, Opaque
+from autograder.written import container, holds, pasted, remark, told
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
 SHRINK_RUNS = 150
-# A tensor of more is shown by its shape.
-MOST_NUMBERS = 12
-MOST_LETTERS, A_LINE = 200, 75
+# So many lines are shown, and so many letters of one.
+MOST_LINES, WIDTH = 12, 88
 # A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
 SHORT_NAME = 6
+# What a built-in type's objects are called instead: the type's name is taken.
+INSTEAD = {"list": "groups", "dict": "entries"}
 # A temporary folder, or a file's name, as `tempfile` makes them: another at each run.
 FRESH_FOLDER, FRESH_NAME = re.compile(r"(?:/[\w.+-]+)*/tmp[a-z0-9_]{8}/"), re.compile(r"\btmp[a-z0-9_]{8}\b")
-# Calls that a check makes around the one that it is about.
+# Methods that a check calls around the call that it is about.
 HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad", "detach")
 
 
@@ -82,53 +83,96 @@ def _explained(failure: SubmissionError | WorkerLost) -> str:
     return str(failure)
 
 
-def shown(calls: list[Call]) -> str:
-    """The last call of a failing example as lines that a student can paste, with shapes and what their code gave.
+def shown(calls: list[Call], own: Mapping[str, tuple[str, ...]] | None = None, message: str = "") -> str:
+    """A failing example as lines that a student can paste: what its last call needs, the call, what their code gave.
 
-    What it needs is made first. A tensor too long to read is given by its shape, with any numbers in it.
+    own: what the task defines, as `names.parameters` tells it: the last call of one of these is shown, where there is
+    one. message: what the check says; where that is of a gradient, their gradients are shown and not their result.
     """
     if not calls:
         return ""
-    call, made = next((one for one in reversed(calls) if one.name not in HOUSEKEEPING), calls[-1]), _Made(calls)
-    owner = made.name(call.target) if call.target else ""
-    named = {f"x{number}": value for number, value in enumerate(call.args, start=1)} | call.kwargs
-    tensors = {name: value for name, value in named.items() if isinstance(value, torch.Tensor)}
-    words = {name: name if name in tensors else made.word(value) for name, value in named.items()}
-    lines = [*made.lines, *(f"{name} = {_pasted(value)}" for name, value in tensors.items())]
-    arguments = [f"{name}={word}" if name in call.kwargs else word for name, word in words.items()]
-    itself = call.target is not None and call.name == call.target.type
-    called = owner if itself else f"{owner}.{call.name}" if owner else call.name
-    shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
-    lines.append(f"{called}({', '.join(arguments)})" + (f"  # {shapes}" if shapes else ""))
-    if call.result is not None and not isinstance(call.result, Handle):
-        lines.append(f"# yours: {_told(call.result)}")
-    return _lasting("\n".join(lines[:12]))
+    own = own or {}
+    wanted = [place for place, call in enumerate(calls) if not _housekeeping(call)]
+    of_task = [place for place in wanted if _whose(calls[place]) in own]
+    last = (of_task or wanted or [len(calls) - 1])[-1]
+    call, made = calls[last], _Made(calls[: last + 1], own)  # what came after it has not happened yet
+    lines = [*made.call(call), *_outcome(call, "gradient" in message.lower(), made.tensors)]
+    return _lasting("\n".join(lines if len(lines) <= MOST_LINES else ["...", *lines[1 - MOST_LINES :]]))
+
+
+def _housekeeping(call: Call) -> bool:
+    """Whether a check makes this call around the one that it is about: always a method."""
+    return call.target is not None and call.name in HOUSEKEEPING
+
+
+def _whose(call: Call) -> str:
+    """The function that is called, or the class whose method it is."""
+    return call.target.type if call.target is not None else call.name
+
+
+def _outcome(call: Call, of_gradient: bool, tensors: dict[str, torch.Tensor]) -> list[str]:  # noqa: FBT001
+    """What the student's code gave."""
+    if of_gradient and call.gradients is not None and len(call.gradients) == len(tensors):
+        pairs = zip(tensors.items(), call.gradients, strict=True)
+        return [f"# gradient of {name}: {told(found)}" for (name, value), found in pairs if value.is_floating_point()]
+    itself = isinstance(call.result, Opaque) and call.result.type == call.name
+    return [] if call.result is None or itself or isinstance(call.result, Handle) else [f"# yours: {told(call.result)}"]
 
 
 class _Made:
     """The objects that a call needs, and the lines that make them."""
 
-    def __init__(self, calls: list[Call]) -> None:
-        self.calls = calls
+    def __init__(self, calls: list[Call], own: Mapping[str, tuple[str, ...]]) -> None:
+        self.calls, self.own = calls, own
         self.origins = {call.result.id: call for call in reversed(calls) if isinstance(call.result, Handle)}
         self.names: dict[int, str] = {}
         self.lines: list[str] = []
+        self.taken: set[str] = set()
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def call(self, call: Call) -> list[str]:
+        """The lines of the call that is shown: tensors stand before it, by the names of its parameters."""
+        itself = call.target is not None and call.name == call.target.type
+        owner = self.name(call.target) if call.target else ""
+        words, tensors = [], []
+        for name, value in self._arguments(call):
+            word = self.word(value, name) if not isinstance(value, torch.Tensor) else self._fresh(name)
+            if isinstance(value, torch.Tensor):
+                self.tensors[word] = value
+                tensors.append(f"{word} = {pasted(value)}{remark(value)}")
+            words.append(f"{name}={word}" if name in call.kwargs else word)
+        called = owner if itself else f"{owner}.{call.name}" if owner else call.name
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.tensors.items())
+        shown_call = f"{called}({', '.join(words)})" + (f"  # {shapes}" if shapes else "")
+        return _joined([*self.lines, *tensors, shown_call], len(self.lines))
+
+    def _arguments(self, call: Call) -> list[tuple[str, Any]]:
+        """The arguments by the names of what they are handed to."""
+        known = self.own.get(f"{call.target.type}.{call.name}" if call.target else call.name, ())
+        names = [*known[: len(call.args)], *(f"x{number}" for number in range(len(known) + 1, len(call.args) + 1))]
+        return [*zip(names, call.args, strict=True), *call.kwargs.items()]
 
     def name(self, handle: Handle) -> str:
         """What the object is called from here on; a line that makes it is added."""
         call = self.origins.get(handle.id)
         if handle.id in self.names or call is None:
             return self.names.get(handle.id, f"<your {handle.type}>")
-        arguments = [*map(self.word, call.args), *(f"{key}={self.word(value)}" for key, value in call.kwargs.items())]
-        made = f"{call.name}({', '.join(arguments)})"
+        words = [(key, self.word(value, key)) for key, value in self._arguments(call)]
+        made = f"{call.name}({', '.join(f'{key}={word}' if key in call.kwargs else word for key, word in words)})"
         if call.target is not None:
             return f"{self.name(call.target)}.{made}"
         parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", handle.type)
-        name = (parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower()
-        name += str(len(self.names) + 1) if name in self.names.values() else ""
+        name = self._fresh((parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower())
         self.lines.append(f"{name} = {made}{self._brought_to(handle)}")
         self.names[handle.id] = name
         return name
+
+    def _fresh(self, name: str) -> str:
+        """A name that nothing else has, here or in Python."""
+        name = INSTEAD.get(name, f"{name}_") if name in dir(builtins) else name
+        found = next(one for one in (name, *(f"{name}{n}" for n in range(2, 1000))) if one not in self.taken)
+        self.taken.add(found)
+        return found
 
     def _brought_to(self, handle: Handle) -> str:
         """The calls that gave the object its number type, device and mode, each the last of its kind."""
@@ -139,12 +183,21 @@ class _Made:
             if kind is not None:
                 last.pop(kind, None)
                 last[kind] = f".{one.name}({', '.join(map(self.word, one.args))})"
-        loaded = any(one.name == "load_state_dict" for one in mine)
-        return "".join(last.values()) + ("  # with weights of the test's" if loaded else "")
+        loaded = [one.args[:1] for one in mine if one.name == "load_state_dict"]
+        of_test = all(isinstance(given, dict) and "param_groups" not in given for args in loaded for given in args)
+        then = "with weights of the test" if of_test else "then load_state_dict(...)"
+        return "".join(last.values()) + (f"  # {then}" if loaded else "")
 
-    def word(self, value: Any) -> str:
-        """An argument that has no line of its own."""
-        return _cut(self._word(value), 120)
+    def word(self, value: Any, name: str = "x") -> str:
+        """An argument; one too long to stand in a call gets a line of its own, under this name."""
+        word = self._word(value)
+        if len(word) <= WIDTH // 2 or not isinstance(value, str | list | tuple | dict):
+            return word if len(word) <= WIDTH else word[: WIDTH - 3] + "..."
+        name = self._fresh(name)
+        room = WIDTH if {"'", '"'} & set(word) else 3 * WIDTH  # a line of numbers can be folded
+        said, left_out = container(value, self._word, room - len(name) - 3)
+        self.lines.append(f"{name} = {said}{left_out}")
+        return name
 
     def _word(self, value: Any) -> str:
         if isinstance(value, Kept):
@@ -152,63 +205,26 @@ class _Made:
         if isinstance(value, Generator):
             return f"torch.Generator().manual_seed({value.seed})"
         if isinstance(value, torch.Tensor):
-            return _pasted(value)
-        if isinstance(value, list | tuple) and _holds(value, (Kept, Generator, torch.Tensor)):
+            return pasted(value)
+        if isinstance(value, Lazy):
+            return f"iter({list(value.items)!r})"
+        if isinstance(value, list | tuple) and holds(value, (Kept, Generator, torch.Tensor)):
             inside = ", ".join(map(self._word, value))
             return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
-        if isinstance(value, dict) and _holds(value, (Kept, Generator, torch.Tensor)):
+        if isinstance(value, dict) and holds(value, (Kept, Generator, torch.Tensor)):
             return "{" + ", ".join(f"{key!r}: {self._word(item)}" for key, item in value.items()) + "}"
         return repr(value)
 
 
-def _holds(value: Any, kinds: tuple[type, ...]) -> bool:
-    """Whether a container holds one of these, however deep."""
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return any(isinstance(item, kinds) or _holds(item, kinds) for item in items)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _pasted(value: torch.Tensor) -> str:
-    """Python for a tensor."""
-    kind = "" if value.dtype in (torch.float32, torch.int64, torch.bool) else f", dtype={value.dtype}"
-    shape = tuple(value.shape)
-    if value.device.type == "meta":
-        return f"torch.empty({shape}{kind}, device='meta')"
-    if value.numel() <= MOST_NUMBERS:
-        return f"torch.tensor({_numbers(value)}{kind})"
-    if value.dtype is torch.bool:
-        return f"torch.rand({shape}) < 0.5"
-    if value.is_floating_point() or value.is_complex():
-        odd = [(name, int(found.sum())) for name, found in (("-inf", value == -math.inf), ("inf", value == math.inf))]
-        held = " and ".join(f"{name} in {count} places" for name, count in odd if count)
-        return f"torch.randn({shape}{kind})" + (f"  # with {held}" if held else "")
-    return f"torch.randint({int(value.min())}, {int(value.max()) + 1}, {shape}{kind})"
-
-
-def _told(value: Any) -> str:
-    """A result in words and numbers."""
-    if isinstance(value, dict) and _holds(value, (torch.Tensor,)):
-        return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
-    if isinstance(value, list | tuple) and _holds(value, (torch.Tensor,)):
-        return _cut("; ".join(map(_told, value)), MOST_LETTERS)
-    if isinstance(value, tuple) and len(repr(value)) > MOST_LETTERS:
-        return f"({', '.join(short(item, A_LINE // len(value)) for item in value)})"
-    if not isinstance(value, torch.Tensor):
-        return short(value, MOST_LETTERS)
-    shape = f"shape {tuple(value.shape)}"
-    if value.device.type == "meta" or value.numel() > MOST_NUMBERS:
-        return f"{shape}, {value.dtype}"
-    return f"{shape}, {_numbers(value)}" if value.dim() else _numbers(value)
-
-
-def _numbers(value: torch.Tensor) -> str:
-    return re.sub(r"\b(inf|nan)\b", r"math.\1", repr(_rounded(value.tolist())))
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return float(f"{value:.4g}") if isinstance(value, float) else value
+def _joined(lines: list[str], makers: int) -> list[str]:
+    """The lines, of which the first so many make objects; one that only another of these needs is put into that."""
+    for place in range(makers):
+        name, _, made = lines[place].partition(" = ")
+        used = re.compile(rf"(?<![\w.'\"]){re.escape(name)}\b(?!=)")
+        uses = [other for other in range(place + 1, len(lines)) for _ in used.findall(lines[other])]
+        if len(uses) != 1 or uses[0] >= makers or not re.match(r"[A-Z]\w+\(", made) or "  # " in made:
+            continue
+        longer = re.sub(used.pattern + r"(?![.(])", made.replace("\\", r"\\"), lines[uses[0]])
+        if longer != lines[uses[0]] and len(longer) <= WIDTH:
+            lines[place], lines[uses[0]] = "", longer
+    return [line for line in lines if line]

@@ -17,6 +17,7 @@ import torch
 from autograder import diagnosis, follow, suite
 from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
 from autograder.errors import GraderError, WorkerLost
+from autograder.names import parameters
 from autograder.notebook_link import Link
 from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
 from autograder.shortcuts import Shortcut, banned_in, find_shortcuts, not_allowed
@@ -105,7 +106,8 @@ class _Bench:
         client = Student(self.link, book.prepare, seconds=self.call_seconds)
         tests = self.assignment.folder / "test_hidden.py"
         return client, suite.run(
-            tests, client, self.reference, seed=self.seed, only=only, shrink=self.shrink, stop_at=self.stop_at
+            tests, client, self.reference, seed=self.seed, only=only, shrink=self.shrink, stop_at=self.stop_at,
+            own={task.name: parameters(self.assignment.solution(task.name)) for task in self.assignment.tasks},
         )
 
     def diagnosed(self, result: TaskResult, client: Student) -> TaskResult:

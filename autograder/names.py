@@ -54,6 +54,28 @@ def defined(statement: ast.stmt) -> frozenset[str]:
     return frozenset(node.id for node in names)
 
 
+@lru_cache(maxsize=512)
+def parameters(source: str) -> Mapping[str, tuple[str, ...]]:
+    """The functions and classes that a cell defines, and `Class.method`, each with the names of what it takes.
+
+    An object that is called itself is a method named like its class.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for one in statements(source):
+        if isinstance(one, ast.FunctionDef):
+            found[one.name] = _taken(one)
+        elif isinstance(one, ast.ClassDef):
+            methods = {item.name: _taken(item)[1:] for item in one.body if isinstance(item, ast.FunctionDef)}
+            found[one.name] = methods.get("__init__", ())
+            found[f"{one.name}.{one.name}"] = methods.get("forward", methods.get("__call__", ()))
+            found |= {f"{one.name}.{name}": taken for name, taken in methods.items()}
+    return found
+
+
+def _taken(function: ast.FunctionDef) -> tuple[str, ...]:
+    return tuple(one.arg for one in [*function.args.posonlyargs, *function.args.args])
+
+
 def builds_on(cells: Mapping[str, str]) -> dict[str, set[str]]:
     """For each of these cells (name -> source) the others that it uses, directly or through one another."""
     gives = {name: {word for one in statements(source) for word in defined(one)} for name, source in cells.items()}

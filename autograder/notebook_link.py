@@ -66,6 +66,7 @@ class InProcess:
         """As in a process of its own: it warns nobody here, and what it does to torch's gradient mode stays its own."""
         with warnings.catch_warnings(), torch.set_grad_enabled(self.gradients):
             warnings.simplefilter("ignore")
+            self.session.shell.take_turn()
             reply = self.session.answer(asked)
             self.gradients = torch.is_grad_enabled()
         return reply

@@ -20,6 +20,7 @@ import signal
 import sys
 import threading
 import time
+import tokenize
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -219,6 +220,7 @@ class Shell:
         module = types.ModuleType(module_name)
         self.namespace = module.__dict__
         self.namespace.update(__builtins__=__builtins__, display=on_display or INERT, get_ipython=lambda: INERT)
+        self.texts: dict[str, tuple[int, None, list[str], str]] = {}  # as `linecache` holds them
         if module_name == "__main__":
             sys.modules["__main__"] = module
 
@@ -230,12 +232,17 @@ class Shell:
         """
         source = without_magics(source)
         filename = f"<cell {name}>"
-        linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        self.texts[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        self.take_turn()
         code = _compiled(source, filename)
         if code.co_flags & inspect.CO_COROUTINE:
             asyncio.run(eval(code, self.namespace))  # noqa: S307 - running the notebook is what this is for
         else:
             exec(code, self.namespace)  # noqa: S102 - running the notebook is what this is for
+
+    def take_turn(self) -> None:
+        """Put its lines where tracebacks look: other notebooks in this process have cells of these names, too."""
+        linecache.cache.update(self.texts)
 
 
 def without_magics(source: str) -> str:
@@ -256,7 +263,7 @@ def without_magics(source: str) -> str:
 
 def where(error: BaseException) -> str:
     """The student's own lines that led to the error, innermost last: "line 4 of `softmax`: return x / 0"."""
-    lines = []
+    lines: list[str] = []
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith("<cell "):
         return f"line {error.lineno} of `{error.filename[6:-1]}`: {(error.text or '').strip()[:120]}"
     trace = error.__traceback__
@@ -265,7 +272,17 @@ def where(error: BaseException) -> str:
         if filename.startswith("<cell "):
             # An interruption between two lines, as in the jump back to the head of a loop, has none.
             line = trace.tb_lineno or trace.tb_frame.f_code.co_firstlineno
-            text = linecache.getline(filename, line).strip()[:120]
-            lines.append(f"line {line} of `{filename[6:-1]}`: {text}")
+            told = f"line {line} of `{filename[6:-1]}`: {_bare(linecache.getline(filename, line))}"
+            lines += [told] if lines[-1:] != [told] else []  # a comprehension and a recursion come again and again
         trace = trace.tb_next
     return "\n".join(lines[-3:])
+
+
+def _bare(line: str) -> str:
+    """A line of code without the comment at its end and the spaces that align it."""
+    code = line.strip()
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):  # a line is not always a whole statement
+        for token in tokenize.generate_tokens(iter([code]).__next__):
+            if token.type == tokenize.COMMENT and token.start[1]:
+                code = code[: token.start[1]].rstrip()
+    return (code if {"'", '"'} & set(code) else " ".join(code.split()))[:120]

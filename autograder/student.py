@@ -24,6 +24,7 @@ Form = TypeVar("Form")
 CALL_SECONDS = 10.0
 # What `observe` takes beside the callee's own arguments.
 OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed")
+ENDLESS = "Does every loop in it come to an end, and is no work done over and over again?"
 NO_ANSWER = "sent something that is no answer"
 
 
@@ -48,6 +49,7 @@ class Call:
     kwargs: dict[str, Any]
     result: Any = None
     target: Handle | None = None  # the object that has this method, or that is called itself
+    gradients: list[Any] | None = None  # those of its tensors, where they were asked for
 
 
 class Student:
@@ -159,7 +161,8 @@ class Student:
         outcome = self._typed(Outcome, _outcome(reply))
         if keep:
             self._typed(Handle, outcome.value)
-        self.calls[-1] = replace(self.calls[-1], result=outcome.value)
+        gradients = outcome.gradients if options.get("gradient") is not None else None
+        self.calls[-1] = replace(self.calls[-1], result=outcome.value, gradients=gradients)
         return outcome
 
     def _typed(self, form: type[Form], reply: Any) -> Form:
@@ -209,7 +212,7 @@ def _as_student_error(error: Any, call: str) -> BaseException:
         return WorkerLost(NO_ANSWER)
     kind = kinds[0] if kinds else "an exception"
     if kind == "TimeIsUp":
-        return Exhausted(f"was {text}", kind=kind, where=where, advice="Does every loop in it come to an end?")
+        return Exhausted(f"was {text}", kind=kind, where=where, advice=ENDLESS)
     if kind == "MemoryError" or "can't allocate memory" in text:
         reason = "asked for more memory than there is"
         return Exhausted(reason, kind="MemoryError", where=where, advice="Does a list or tensor grow without end?")

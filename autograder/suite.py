@@ -17,7 +17,7 @@ import hashlib
 import inspect
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from autograder.report import CheckStatus
 from autograder.student import Student
 
 Test = TypeVar("Test", bound=Callable[..., None])
+Own = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,11 @@ class Judge:
         only: frozenset[str] | None = None,
         shrink: bool = True,
         stop_at: str | None = None,
+        own: Mapping[str, Own] | None = None,
     ) -> None:
-        """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example; `stop_at`: see `run`."""
+        """`only`: judge these tasks, or all; `shrink`: look for the smallest failing example; the rest: see `run`."""
         self._student, self._reference, self.seed, self.only, self.shrink = student, reference, seed, only, shrink
-        self.stop_at = stop_at
+        self.stop_at, self.own = stop_at, own or {}
         self.verdicts: list[Verdict] = []
         self.broken: list[str] = []
         self.lost: dict[str, str] = {}
@@ -191,11 +193,12 @@ class Judge:
         except WorkerLost as lost:
             self.lost[check.task] = lost.reason
             calls = recorder.calls or self._student.calls
-            return blank("fail", explained(lost), shown(calls))
+            return blank("fail", explained(lost), shown(calls, self.own.get(check.task)))
         except (SubmissionError, hypothesis.errors.HypothesisException, BaseExceptionGroup) as error:
             failure = recorder.failure or error
             if isinstance(failure, SubmissionError):
-                return blank("fail", explained(failure), shown(recorder.calls))
+                message = explained(failure)
+                return blank("fail", message, shown(recorder.calls, self.own.get(check.task), message))
             return blank("ungraded", f"The check itself is broken: {type(failure).__name__}: {failure}")
         except Exception as error:  # noqa: BLE001 - whatever a hidden test raises on its own is our fault, never a zero
             return blank("ungraded", f"The check itself is broken: {type(error).__name__}: {error}")
@@ -242,17 +245,19 @@ def run(
     only: frozenset[str] | None = None,
     shrink: bool = True,
     stop_at: str | None = None,
+    own: Mapping[str, Own] | None = None,
 ) -> list[Verdict]:
     """Judge a notebook with the hidden tests in the file `tests`: one verdict a test, in the order of the file.
 
     `stop_at`: a task's checks after its first that fails are left out. The check of this name comes before the others.
+    `own`: what each task defines, with the parameters: an example shows a call of these.
 
     Raises:
         CourseBroken: the file cannot be imported, or holds a test without a task.
     """
     _leave_out_constants_of_this_machine()
     tests = tests.resolve()
-    judge = Judge(student, reference, seed=seed, only=only, shrink=shrink, stop_at=stop_at)
+    judge = Judge(student, reference, seed=seed, only=only, shrink=shrink, stop_at=stop_at, own=own)
     options = [
         str(tests), "-c", os.devnull, f"--rootdir={tests.parent}", "--import-mode=importlib", "--assert=plain",
         "--noconftest", "-s", "-p", "no:cacheprovider", "-p", "no:faulthandler", "-p", "no:terminal",

@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from autograder import diagnosis, grade
+from autograder import diagnosis, grade, written
 from autograder.assignment import Assignment, read_assignment, submission
-from autograder.errors import CourseBroken
+from autograder.compare import assert_close
+from autograder.errors import CheckFailed, CourseBroken
 from autograder.example import shown
+from autograder.names import parameters
 from autograder.notebook import Cell
 from autograder.notebook_link import InProcess
 from autograder.report import Report, from_json
 from autograder.student import Call, Kept, Student
-from autograder.values import Handle
+from autograder.values import Handle, Opaque
 
 TOY = Path(__file__).resolve().parent / "toy_course" / "solutions" / "toy"
 RIGHT = "def softmax(x, dim=-1):\n    e = (x - x.amax(dim, keepdim=True)).exp()\n    return e / e.sum(dim, keepdim=True)"
@@ -90,7 +92,7 @@ def test_an_unknown_mistake_is_not_named(toy: Assignment) -> None:
     (task,) = report.tasks
     assert task.status == "fail"
     assert task.diagnosis == ()
-    assert "softmax(x1)" in task.checks[0].example
+    assert "softmax(x)" in task.checks[0].example
     assert "# yours:" in task.checks[0].example
 
 
@@ -243,17 +245,100 @@ def test_what_a_call_needs_is_made_first() -> None:
     ]
     assert shown(calls).split("\n") == [
         "config = GPTConfig(n_layer=2)",
-        "forward = FeedForward(config, 0.0, bias=False).double().eval()  # with weights of the test's",
+        "forward = FeedForward(config, 0.0, bias=False).double().eval()  # with weights of the test",
         "x1 = torch.tensor([[1.0, -math.inf]], dtype=torch.float64)",
-        "mask = torch.rand((5, 5)) < 0.5",
+        "mask = torch.full((5, 5), True)",
         "forward(x1, mask=mask)  # x1 (1, 2), mask (5, 5)",
         "# yours: shape (1, 2), [[1.0, -math.inf]]",
     ]
     calls[-1] = Call("encode", ("a",), {}, [3], layer)
     assert shown(calls).split("\n")[-2:] == ["forward.encode('a')", "# yours: [3]"]
+    train = Call("train", (one, 3), {}, [0.5])
+    assert shown([*calls[:4], train, Call("train", (), {}, "", layer)]).split("\n") == [
+        "config = GPTConfig(n_layer=2)", "train(config, 3)", "# yours: [0.5]",
+    ], "a function of that name is what the check is about, the method is not"  # fmt: skip
+    short = [calls[0], replace(calls[1], args=(one,), kwargs={}), calls[-1]]
+    assert shown(short).startswith("forward = FeedForward(GPTConfig(n_layer=2))\nforward."), "what one line needs stands in it"
+    in_training = [*calls[:5], Call("train", (), {}, "", layer), calls[-1], Call("eval", (), {}, "", layer)]
+    assert ".double().train()" in shown(in_training)
     assert shown([Call("f", (Kept(Student(InProcess()), Handle(9, "Sized")),), {}, [3])]).split("\n") == [
         "f(<your Sized>)", "# yours: [3]",
     ]  # fmt: skip
+
+
+def test_the_call_shown_is_one_of_the_task_s_own() -> None:
+    """By the names of its parameters; what the check called besides is not what the student wrote."""
+    own = parameters("def f(q, k, *, mask=None): ...\nclass Layer:\n    def __init__(self, vocab): ...\n    def forward(self, ids): ...")
+    assert own == {"f": ("q", "k"), "Layer": ("vocab",), "Layer.Layer": ("ids",), "Layer.__init__": ("vocab",), "Layer.forward": ("ids",)}
+    x, handle = torch.tensor([1]), Handle(1, "list")
+    calls = [Call("f", (x, x), {}, handle), Call("gelu", (x,), {}, x), Call("__getitem__", (0,), {}, x, handle)]
+    assert shown(calls, own).split("\n") == ["q = torch.tensor([1])", "k = torch.tensor([1])", "f(q, k)  # q (1,), k (1,)"]
+    assert shown(calls[1:2], own).split("\n")[-2:] == ["gelu(x1)  # x1 (1,)", "# yours: shape (1,), [1]"]
+    assert shown(calls).startswith("groups = f(torch.tensor([1]), torch.tensor([1]))\n"), "no name of Python's own is taken"
+    odd = Kept(Student(InProcess()), Handle(3, "(["))
+    assert shown([Call("Odd", (), {}, odd.handle), Call("Layer", (odd,), {}, handle)]).startswith("([ = Odd()\n"), "whatever a class is called"
+    made = Call("Layer", ({i: bytes([i]) for i in range(256)} | {256: b"ab"},), {}, Handle(2, "Layer"))
+    assert shown([made, Call("Layer", (x,), {}, x, Handle(2, "Layer"))], own).split("\n") == [
+        "vocab = {**{i: bytes([i]) for i in range(256)}, 256: b'ab'}", "layer = Layer(vocab)", "ids = torch.tensor([1])",
+        "layer(ids)  # ids (1,)", "# yours: shape (1,), [1]",
+    ]  # fmt: skip
+
+
+def test_a_gradient_that_is_wrong_is_shown_itself() -> None:
+    """The result beside it is right."""
+    x = torch.tensor([1.0, 2.0])
+    call = Call("f", (x, torch.tensor([1])), {"dim": 0}, x, gradients=[None, None])
+    assert shown([call], message="The gradient of x is wrong.").split("\n")[-2:] == ["f(x1, x2, dim=0)  # x1 (2,), x2 (1,)", "# gradient of x1: None"]
+    assert shown([call], message="The result is wrong.").endswith("# yours: shape (2,), [1.0, 2.0]")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.empty(2, 0, dtype=torch.int64), torch.full((4, 4), 2.5), torch.zeros(50, dtype=torch.int64), torch.arange(40),
+        torch.arange(60.0).reshape(3, 4, 5), torch.tensor([[-100, 3], [4, 5]]), torch.ones(5, 5, dtype=torch.bool),
+        torch.empty(2, dtype=torch.int64, device="meta"), torch.tensor([1.5, -math.inf], dtype=torch.float64),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_tensor_that_is_pasted_is_the_same(value: torch.Tensor) -> None:
+    """Its numbers, its type and its shape; of one that is long and has no pattern the type, shape and size."""
+    again = eval(written.pasted(value), {"torch": torch, "math": math})
+    assert (again.dtype, again.shape, again.device) == (value.dtype, value.shape, value.device)
+    assert value.device.type == "meta" or torch.equal(again, value)
+    assert written.pasted(torch.linspace(-8e4, 5, 50)) == "torch.empty((50,)).uniform_(-80000, 5)"
+    assert written.remark(torch.ones(3, 4).T) == "  # not contiguous"
+
+
+def test_what_is_long_is_cut_between_its_items() -> None:
+    """With the number of items; a dict among other answers leaves them the room."""
+    assert written.container(list(range(90)), repr, 35) == ("[0, 1, ..., 88, 89]", "  # 90 items")
+    assert written.container("x" * 90, repr, 40) == (f"'{'x' * 10}...'", "  # 90 characters")
+    assert written.container({f"w{i}": torch.ones(2) for i in range(9)}, str, 30) == ("{...}", "  # 9 tensors")
+    groups = [{"params": [torch.ones(2), torch.ones(3)], "weight_decay": 0.3}]
+    assert written.told(groups) == "{'params': [2 tensors], 'weight_decay': 0.3}"
+    assert written.told((dict.fromkeys(range(100), b"x"), [(b"a", b"b")])) == "(<dict of 100>, [(b'a', b'b')])"
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "what", "said"),
+    [
+        (torch.ones(2), torch.zeros(2), "the logits", "The logits are wrong at [0], where yours has 1.0 (2 of 2 values differ)."),
+        (torch.ones(1), torch.zeros(1), "the loss of all rows", "The loss of all rows is wrong: yours is 1.0."),
+        (torch.full((2,), math.nan), torch.zeros(2), "loss and norm", "Loss and norm hold NaN at [0]."),
+        (None, torch.zeros(2), "the bias", "The bias must be a tensor; yours is None."),
+        (Opaque("tensor of torch.float64, torch.sparse_coo"), torch.zeros(2), "the gradient",
+         "The gradient must be a dense tensor; yours is a tensor of torch.float64, torch.sparse_coo."),
+        (0.5, 1, "the step", "The step must be an int; yours is a float: 0.5."),
+        ((torch.ones(1), 2), torch.ones(1), "it", "It must be a tensor; yours is a tuple: (tensor [1.0], 2)."),
+        ([4], [3], "ids after the call", "Ids after the call at [0] are wrong: yours is 4."),
+    ],
+)  # fmt: skip
+def test_what_a_comparison_says(actual: object, expected: object, what: str, said: str) -> None:
+    """In whole sentences."""
+    with pytest.raises(CheckFailed) as failed:
+        assert_close(actual, expected, what=what)
+    assert str(failed.value) == said
 
 
 def test_an_answer_that_a_question_chokes_on_is_no_known_mistake(toy: Assignment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 import json
@@ -117,6 +118,30 @@ def test_text_stays_short(raw: str) -> None:
     lines = text.task(hostile(raw).tasks[0]).split("\n")
     assert len(lines) < 15
     assert max(map(len, lines)) <= text.WIDTH + 10
+
+
+def test_a_long_line_of_an_example_can_still_be_pasted() -> None:
+    """It is broken between arguments, and its remark stands on a line of its own."""
+    call = "f(" + ", ".join(f"x{number}" for number in range(1, 25)) + ")"
+    example = f"{call}  # x1 (2, 3), x2 (4,)\n# yours: [{', '.join(map(str, range(60)))}]"
+    shown = text.task(replace(STUB, checks=(CheckResult("It works.", "fail", 15, "Wrong.", example),)))
+    lines = [line.partition("| ")[2] for line in shown.split("\n") if "| " in line]
+    assert lines[2] == "# x1 (2, 3), x2 (4,)"
+    assert [line[:2] for line in lines] == ["f(", "  ", "# ", "# ", "# ", "# "]
+    assert max(map(len, lines)) <= text.WIDTH - 10
+    ast.parse("\n".join(lines))
+
+
+def test_an_example_that_is_too_long_keeps_its_call() -> None:
+    """What came of it is cut to a line first, then what comes first is left out."""
+    example = [*(f"x{number} = torch.ones({number})" for number in range(12)), "f(x1)", f"# yours: [{', '.join(map(str, range(200)))}]"]
+    shown = text.task(replace(STUB, checks=(CheckResult("It works.", "fail", 15, "Wrong.", "\n".join(example)),)))
+    lines = [line.partition("| ")[2] for line in shown.split("\n") if "| " in line]
+    assert lines[0] == "..."
+    assert lines[-3:-1] == ["x11 = torch.ones(11)", "f(x1)"]
+    assert lines[-1].startswith("# yours: [0, 1")
+    assert lines[-1].endswith("...")
+    assert len(shown.split("\n")) == text.TASK_LINES
 
 
 @given(TEXT)

@@ -10,6 +10,7 @@ import types
 import pytest
 
 from autograder import shell
+from autograder.notebook_link import InProcess
 
 
 def ran(*sources: str) -> dict[str, object]:
@@ -100,9 +101,22 @@ def test_an_error_says_where_in_the_students_own_words() -> None:
     with pytest.raises(ZeroDivisionError) as raised:
         one.run("cell 2", "softmax(1)")
     assert shell.where(raised.value) == "line 1 of `cell 2`: softmax(1)\nline 2 of `softmax`: return x / 0"
+    one.run("deep", "def deep(n):\n    return deep(n - 1) if n else  1 /  n   # never reached\n")
+    with pytest.raises(ZeroDivisionError) as again:
+        one.run("cell 2", "deep(5)  # this calls it")
+    assert shell.where(again.value) == "line 1 of `cell 2`: deep(5)\nline 2 of `deep`: return deep(n - 1) if n else 1 / n"
     with pytest.raises(SyntaxError) as broken:
         one.run("softmax", "def softmax(x:\n    return x")
     assert shell.where(broken.value).startswith("line 1 of `softmax`: def softmax(x:")
+
+
+def test_notebooks_with_cells_of_one_name_keep_their_lines_apart() -> None:
+    """The line of an error is the one that ran, whichever notebook was made ready last."""
+    mine, other = InProcess(), InProcess()
+    for link, source in ((mine, "def f():\n    return 1 / 0"), (other, "def f():\n    return 0")):
+        link.ask({"id": 0, "verb": "cells", "cells": [["f", source, 5.0]]}, 5.0)
+    asked = {"id": 1, "verb": "call", "target": "f", "path": [], "args": [], "kwargs": {}, "keep": False}
+    assert mine.ask(asked, 5.0)["error"]["where"] == "line 2 of `f`: return 1 / 0"
 
 
 def test_code_that_runs_too_long_is_interrupted_at_its_line() -> None:

@@ -14,7 +14,7 @@ from autograder.report import CheckResult, Report, TaskResult, TaskStatus
 WIDTH = 100
 TASK_LINES = 14
 _MESSAGE_LINES = 4
-_LEAST_EXAMPLE = 3
+_LEAST_EXAMPLE = 2
 _COLOURS: dict[TaskStatus, str] = {"pass": "32", "partial": "33", "fail": "31", "withheld": "31", "ungraded": "35"}
 
 
@@ -76,7 +76,8 @@ def _explained(result: TaskResult) -> list[str]:
     for claim, advice in words.claims(result)[:1]:
         lines += _wrapped(claim, "      ")[:3] + _wrapped(advice, "      Try: ", "           ")[:3]
     shown: list[str] = []
-    room = TASK_LINES - 3  # the heading, and the sentence on the rest
+    rest = words.left_over(result, 1)
+    room = TASK_LINES - 1 - len(_wrapped(rest, "      ")[:2])  # the heading, and the sentence on the rest
     for check in words.failed(result):
         block = _check(check, room - len(lines) if not shown else TASK_LINES)
         if shown and (check.message in shown or len(lines) + len(block) > room):
@@ -93,16 +94,30 @@ def _check(check: CheckResult, room: int) -> list[str]:
     lines = _wrapped(one_line(check.name), "    x ", "      ")[:2]
     message = [line for part in words.message(check).split("\n") for line in _wrapped(part, "        ")]
     lines += message[:_MESSAGE_LINES]
-    example = [part for line in words.example(check).split("\n") if line.strip() for part in _folded(line)]
-    left = room - len(lines)
-    if len(example) > left:  # the last lines: the call, and what came of it
-        example = ["...", *example[1 - left :]] if left >= _LEAST_EXAMPLE else []
-    return lines + [f"        | {line}" for line in example]
+    example = [line for line in words.example(check).split("\n") if line.strip()]
+    return lines + [f"        | {line}" for line in _fitting(example, room - len(lines))]
+
+
+def _fitting(example: list[str], most: int) -> list[str]:
+    """An example in so many lines: the call is worth most, then what came of it, then the last things it needs."""
+    blocks = [_folded(line) for line in example]
+    if sum(map(len, blocks)) > most:
+        cut = [[_short(f"{block[0]} ...", WIDTH - 10)] if len(block) > 1 else block for block in blocks]
+        blocks = [short if block[0].startswith("# ") else block for block, short in zip(blocks, cut, strict=True)]
+    whole = len(blocks)
+    while len(blocks) > 1 and sum(map(len, blocks)) + (len(blocks) < whole) > most and not blocks[1][0].startswith("#"):
+        blocks.pop(0)
+    lines = [line for block in blocks for line in block]
+    lines = ["...", *lines] if len(blocks) < whole else lines
+    return lines[:most] if most >= _LEAST_EXAMPLE else []
 
 
 def _folded(line: str) -> list[str]:
     """A line of an example over several, between the numbers of a tensor, so that it can still be pasted."""
     line, room = line.expandtabs(4), WIDTH - 10
+    code, _, remark = line.rpartition("  # ")
+    if code and len(line) > room and not {"'", '"'} & set(remark):  # within a comment no line can be broken
+        return [*_folded(code), _short(f"# {remark}", room)]
     parts = [line] if "'" in line or '"' in line else re.split(r"(?<=[\])0-9a-z]), (?=[\[(\-0-9a-z])", line)
     lines = [""]
     for number, part in enumerate(parts):

@@ -340,7 +340,7 @@ def softmax_input_changed(source):
 
 @misconception(
     task="softmax",
-    advice="Let gradients flow: no `.detach()`, `.data` or `torch.no_grad()` on the scores or shares.",
+    advice="Let gradients flow: no `.detach()`, `.data` or `torch.no_grad()` on the scores, the sum or the shares.",
 )
 def softmax_sum_detached(source):
     """The sum is cut off from the gradients."""
@@ -668,7 +668,10 @@ def weights_detached(source):
     return change(source, LAST, "return softmax(scores.detach(), dim=-1)  ")
 
 
-@misconception(task="attention_weights", advice="Let gradients flow to the keys as well as to the queries.")
+@misconception(
+    task="attention_weights",
+    advice="Let gradients flow to the keys as well as to the queries: no `.detach()` or `.data` on `k`.",
+)
 def keys_detached(source):
     """The keys are cut off from the gradients."""
     return change(source, "k.transpose(-2, -1)", "k.detach().transpose(-2, -1)")
@@ -974,7 +977,7 @@ def values_changed(source):
 
 @misconception(
     task="scaled_dot_product_attention",
-    advice="The mixed values are the result; they are neither added to the queries nor scaled.",
+    advice="The weights of a query sum to 1 already: `weights @ v` is the mean. Do not divide by the number of keys.",
 )
 def divided_by_keys(source):
     """The mixed values are averaged once more, divided by the number of keys."""
@@ -1105,7 +1108,7 @@ def causal_no_default(source):
 
 @misconception(task="causal_mask", advice="Make one row for each query and one column for each key: `(T, S)`.")
 def causal_shape_swapped(source):
-    """Rows and columns are swapped: the mask is (S, T)."""
+    """Rows and columns are swapped: a row for each key, so that the mask is (S, T)."""
     return change(source, TRIL, "everyone.tril(diagonal=S - T).transpose(0, 1)")
 
 

@@ -105,7 +105,7 @@ def always_float32(source):
 
 @misconception(
     task="embed",
-    advice="Leave the rows as they are; the 2017 paper scales them elsewhere, and GPT-2 does not.",
+    advice="Leave the rows as they are: the factor sqrt(C) belongs to the Transformer of 2017, and not into the look-up.",
 )
 def rows_scaled(source):
     """The rows are multiplied by sqrt(C)."""
@@ -507,7 +507,7 @@ def odd_width_cut(source):
 
 @misconception(task="sinusoidal_positions", advice="Check `d_model % 2` first and raise a ValueError that shows it.")
 def odd_width_crashes(source):
-    """An odd d_model crashes somewhere inside with an error of torch."""
+    """An odd d_model is not refused: torch fails somewhere inside, or (d_model = 1) gives a table all the same."""
     return '''def sinusoidal_positions(T, d_model, base=10_000.0, device=None):
     t = torch.arange(T, dtype=torch.float64, device=device)[:, None]
     speeds = base ** (-torch.arange(0, d_model, 2, dtype=torch.float64, device=device) / d_model)
@@ -533,7 +533,10 @@ def seeds_anew(source):
     return change(source, "    if d_model % 2:", "    torch.manual_seed(0)\n    if d_model % 2:")
 
 
-@misconception(task="sinusoidal_positions", advice="The angle is t / base^(2i/C): no 2π and no share of T in it.")
+@misconception(
+    task="sinusoidal_positions",
+    advice="The angle is t / base^(2i/C) as it stands: `sin` takes radians, and no 2π belongs into it.",
+)
 def whole_turns(source):
     """The angles are multiplied by 2π."""
     return change(source, "angles = t[:, None]", "angles = 2 * math.pi * t[:, None]")
@@ -690,7 +693,7 @@ def gpt_positions_reversed(source):
     return change(source, PLACES, PLACES + ".flip(0)")
 
 
-@misconception(task="gpt_embedding", advice="GPT-2 does not scale its embeddings; the paper of 2017 did.")
+@misconception(task="gpt_embedding", advice="Leave out the factor sqrt(C): GPT-2 does not scale its embeddings.")
 def tokens_scaled(source):
     """The token rows are multiplied by sqrt(C)."""
     return change(source, SUM, "self.wte(ids) * self.wte.embedding_dim ** 0.5 + self.wpe(positions)")

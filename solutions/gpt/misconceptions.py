@@ -1052,7 +1052,7 @@ def residual_scaled_once_a_layer(source):
 
 @misconception(
     task="gpt",
-    advice="Give only attention's c_proj AND the mlp's c_proj the smaller deviation: both add to the stream.",
+    advice="Give both c_proj the smaller deviation, attention's and the mlp's: both add to the stream.",
 )
 def only_attention_scaled(source):
     """Only attention's projection starts smaller; the feed-forward layer's does not."""
@@ -1824,7 +1824,7 @@ def cropped_to_the_beginning(source):
     return change(source, "ids[:, -model.config.block_size:]", "ids[:, :model.config.block_size]")
 
 
-@misconception(task="generate", advice="Keep block_size tokens, and not one fewer.")
+@misconception(task="generate", advice="Keep block_size tokens, and not one fewer; with block_size 1, `ids[:, -0:]` is even the whole text.")
 def cropped_too_much(source):
     """The model sees one token fewer than it could."""
     return change(source, "ids[:, -model.config.block_size:]", "ids[:, -(model.config.block_size - 1):]")
@@ -2378,9 +2378,11 @@ def head_not_compared(source):
     return change(source, "if head is not None and not torch.equal", "if False and not torch.equal")
 
 
-@misconception(task="load_gpt2", advice="Compare the shapes: copy_ stretches a small tensor to fit, silently.")
+@misconception(task="load_gpt2", advice="Compare the shapes yourself and raise ValueError: copy_ stretches a small tensor to fit, silently.")
 def shapes_not_compared(source):
-    """Shapes are not compared, so a tensor of one number fills a whole parameter."""
+    """Shapes are not compared: a tensor that does not fit raises RuntimeError, and one of a single number fills the
+    whole parameter.
+    """
     return change(source, "if tensor.shape != own[name].shape:", "if False:")
 
 

@@ -136,7 +136,7 @@ def start_of(model):
     return start
 
 
-def gradients_agree(mine, right):
+def gradients_agree(mine, right, of=""):
     """Every parameter gets the right gradient; queries, keys and values apart."""
     for name, expected in right.items():
         got = mine.get(name, mine.get("lm_head.weight") if name == "transformer.wte.weight" else None)
@@ -144,9 +144,9 @@ def gradients_agree(mine, right):
             fail(f"No gradient reaches `{name}`.")
         if "c_attn" in name and got.shape == expected.shape:
             for part, one, other in zip(PARTS, got.chunk(3), expected.chunk(3), strict=True):
-                assert_close(one, other, what=f"the gradient of `{name}`, {part}")
+                assert_close(one, other, what=f"the gradient of `{name}`, {part}{of}")
         else:
-            assert_close(got, expected, what=f"the gradient of `{name}`")
+            assert_close(got, expected, what=f"the gradient of `{name}`{of}")
 
 
 # ---------------------------------------------------------------------------------------------- layer_norm
@@ -228,7 +228,7 @@ def test_layer_norm_parameters(student):
 def test_layer_norm_without_bias(student):
     """With `bias=False` the attribute `bias` is None, and only the weight is stored and used."""
     norm = student.new("LayerNorm", 5, bias=False)
-    require(norm.get("bias") is None, "With bias=False the attribute `bias` is None.")
+    require(norm.get("bias") is None, "With bias=False the attribute `bias` must be None.")
     names_are(norm, {"weight": (5,)})
     norm.to(F64)
     weight, x = values(1, 5), values(2, 3, 5)
@@ -267,7 +267,7 @@ def test_layer_norm_manners(student):
     x, weight, bias = values(4, 2, 3, 5), values(5, 5), values(6, 5)
     outcome = norm_of(student, weight, bias).observe(x, inputs=True, randomness=True)
     assert_equal(outcome.inputs_after[0], x, what="the input after the call")
-    require(not outcome.random_used, "The global random state changed.")
+    require(not outcome.random_used, "The call changed the global random state; nothing here is random.")
     single = norm_of(student, weight, bias, dtype=torch.float32)(x.float())
     assert_close(single, F.layer_norm(x, (5,), weight, bias).float())
     half = norm_of(student, weight, bias, dtype=BF16)(x.to(BF16))
@@ -352,6 +352,7 @@ def test_feed_forward_values(student, reference, x, seed):
         # A wrong gelu has cost its own points already; here it is enough to have used it rightly.
         hidden = student.gelu(F.linear(x, weights["c_fc.weight"], weights["c_fc.bias"]))
         has_shape(hidden, (*x.shape[:-1], 24), what="the result of `gelu`")
+        y = feed_forward(student, weights)(x)  # once more: an example shows what was called last
         assert_close(y, F.linear(hidden, weights["c_proj.weight"], weights["c_proj.bias"]))
 
 
@@ -380,12 +381,12 @@ def test_feed_forward_dropout(student):
     y = mlp.observe(x, seed=3).value
     scaled = quiet.value / 0.75
     assert_close(torch.where(y == 0, scaled, y), scaled, what="what dropout lets through in training")
-    quarter_is_zero(y == 0, "With dropout 0.25 about a quarter of the output is zero in training")
+    quarter_is_zero(y == 0, "With dropout 0.25 about a quarter of the output must be zero in training")
     for whole, name in ((-1, "tokens"), ((0, 1), "channels")):
         gone = (y == 0).double().mean(whole)
         require(
             bool(((gone > 0) & (gone < 1)).any()),
-            f"Dropout decides about each number by itself; yours drops whole {name}.",
+            f"Dropout must decide about each number by itself; yours drops whole {name}.",
         )
 
 
@@ -395,7 +396,7 @@ def test_feed_forward_manners(student, reference):
     weights, x = lively(mlp_shapes(), 15), values(16, 2, 3, 6)
     outcome = feed_forward(student, weights).observe(x, inputs=True, randomness=True)
     assert_equal(outcome.inputs_after[0], x, what="the input after the call")
-    require(not outcome.random_used, "The global random state changed.")
+    require(not outcome.random_used, "The call changed the global random state; nothing here is random.")
     before = student.observe("gelu", x, inputs=True, randomness=True)
     assert_equal(before.inputs_after[0], x, what="the input of `gelu` after the call")
     require(student.gelu(x.to(BF16)).dtype == BF16, "`gelu` of bfloat16 numbers must be bfloat16.")
@@ -496,7 +497,7 @@ def test_block_dropout(student):
     block.train()
     got = block.observe(x, seed=1).value - x
     nothing = got.abs() < 1e-9
-    quarter_is_zero(nothing, "With dropout 0.25, `mlp` adds nothing at about a quarter of the places in training")
+    quarter_is_zero(nothing, "With dropout 0.25, `mlp` must add nothing at about a quarter of the places in training")
     assert_close(torch.where(nothing, added / 0.75, got), added / 0.75, what="what `mlp` adds in training")
 
 
@@ -506,7 +507,7 @@ def test_block_manners(student):
     weights, x = lively(block_shapes(12), 27), stream(28, CONFIG)
     outcome = built(student, "Block", CONFIG, weights).observe(x, inputs=True, randomness=True)
     assert_equal(outcome.inputs_after[0], x, what="the input after the call")
-    require(not outcome.random_used, "The global random state changed.")
+    require(not outcome.random_used, "The call changed the global random state; nothing here is random.")
     half = built(student, "Block", CONFIG, weights, BF16)(x.to(BF16))
     assert_close(half, outcome.value.to(BF16), rtol=0.1, atol=0.25)
     block = student.new("Block", student.new("GPTConfig", **CONFIG))
@@ -597,9 +598,13 @@ def test_gpt_gradients(student, reference, seed, config):
     """Gradients reach every parameter (queries, keys and values alike; `wte` from both its uses), and are right."""
     weights = lively(gpt_shapes(config), seed)
     ids, targets = token_ids(seed, config, 3, 5), token_ids(seed + 1, config, 3, 5)
-    mine = built(student, "GPT", config, weights).observe(ids, targets, gradient="sum")
+    model = built(student, "GPT", config, weights)
+    loss = model.keep("forward", ids, targets).keep("__getitem__", 1)
+    learns = loss.handle.type == "Tensor" and loss.get("requires_grad") is True
+    require(learns, "No gradient passes through the loss: `.detach()` or `.item()` cuts it off.")
+    mine = model.observe(ids, targets, gradient="sum")
     right = built(reference, "GPT", config, weights).observe(ids, targets, gradient="sum")
-    gradients_agree(mine.parameter_gradients, right.parameter_gradients)
+    gradients_agree(mine.parameter_gradients, right.parameter_gradients, " (of logits and loss together)")
 
 
 def is_tied(student, model, when):
@@ -693,7 +698,7 @@ def test_gpt_initial_biases_and_loss(student):
     model.eval()
     loss = model(token_ids(1, LARGE, 4, 60), token_ids(2, LARGE, 4, 60))[1]
     require(
-        isinstance(loss, torch.Tensor) and loss.numel() == 1, "With targets, the second thing returned is the loss."
+        isinstance(loss, torch.Tensor) and loss.numel() == 1, "With targets, the second thing returned must be the loss."
     )
     require(
         abs(loss.item() / math.log(211) - 1) < 0.02,
@@ -718,7 +723,7 @@ def test_gpt_without_targets(student):
     """Without targets the loss is None, and the logits are those for every position, as with targets."""
     model, ids = built(student, "GPT", CONFIG, lively(gpt_shapes(CONFIG), 33)), token_ids(5, CONFIG, 2, 5)
     logits, loss = model(ids)
-    require(loss is None, "Without targets the loss is None.")
+    require(loss is None, "Without targets the loss must be None.")
     gradient = model.observe(ids, gradient="sum").parameter_gradients.get("transformer.wpe.weight")
     require(gradient is not None, "Gradients must pass through the logits without targets, too.")
     assert_close(model(ids, token_ids(6, CONFIG, 2, 5))[0], logits, what="the logits when targets are given")
@@ -761,9 +766,9 @@ def test_gpt_dropout(student):
     require(token is not None and place is not None, "No gradient reaches the embeddings in training.")
     require(
         torch.allclose(token[:40], place),
-        "Dropout acts once, on the sum of token and position: what is dropped of the one is dropped of the other.",
+        "Dropout must act once, on the sum of token and position: what is dropped of the one is dropped of the other.",
     )
-    quarter_is_zero(place == 0, "With dropout 0.25 about a quarter of that sum is zero in training")
+    quarter_is_zero(place == 0, "With dropout 0.25 about a quarter of that sum must be zero in training")
     # With a last norm that gives the same whatever comes, the logits are the same whatever was dropped before it.
     model = built(student, "GPT", ROOMY, weights | {"transformer.ln_f.weight": torch.zeros(12)})
     still = logits_of(model, ids)
@@ -793,8 +798,9 @@ def test_gpt_manners(student, reference):
     targets[1, 2:] = -100
     model = built(student, "GPT", CONFIG, weights)
     plain = model.observe(ids, targets, inputs=True, randomness=True)
-    assert_equal(plain.inputs_after, [ids, targets], what="the ids and targets after the call")
-    require(not plain.random_used, "The global random state changed.")
+    for place, (name, before) in enumerate((("ids", ids), ("targets", targets))):
+        assert_equal(plain.inputs_after[place : place + 1], [before], what=f"the {name} after the call")
+    require(not plain.random_used, "The call changed the global random state; nothing here is random.")
     assert_close(
         model(strided(ids), strided(targets)),
         plain.value,
@@ -895,7 +901,7 @@ def followers(student, token=0, logits=CIRCLE, draws=400, **options):
 def stay(student, expected, why, **more):
     """Exactly these tokens can follow."""
     got = followers(student, **more)
-    require(got == expected, f"{why} Yours kept {len(got)} of them: {got}.")
+    require(got == expected, f"{why}; yours kept {len(got)} token{'s' * (len(got) != 1)}: {got}.")
 
 
 @task("generate", weight=2, examples=4)
@@ -952,11 +958,11 @@ def test_generate_global_dice(student, reference):
 @task("generate", weight=2)
 def test_generate_top_k(student):
     """`top_k` keeps exactly the k most likely tokens, and all of them where k is larger than the vocabulary."""
-    stay(student, [1], "top_k=1 leaves the favourite.", top_k=1)
-    stay(student, [1, 2], "top_k=2 leaves two tokens.", top_k=2)
-    stay(student, [0, 1, 2, 4], "top_k=4 leaves all but the least likely.", token=3, top_k=4, temperature=2.0)
-    stay(student, [0, 1, 2, 3, 4], "top_k=5 of five tokens leaves all.", top_k=5, temperature=2.0)
-    stay(student, [0, 1, 2, 3, 4], "top_k=40 of five tokens leaves all.", top_k=40, temperature=2.0)
+    stay(student, [1], "top_k=1 must leave the favourite alone", top_k=1)
+    stay(student, [1, 2], "top_k=2 must leave two tokens", top_k=2)
+    stay(student, [0, 1, 2, 4], "top_k=4 must leave all but the least likely", token=3, top_k=4, temperature=2.0)
+    stay(student, [0, 1, 2, 3, 4], "top_k=5 of five tokens must leave all", top_k=5, temperature=2.0)
+    stay(student, [0, 1, 2, 3, 4], "top_k=40 of five tokens must leave all", top_k=40, temperature=2.0)
 
 
 @task("generate", weight=1)
@@ -975,17 +981,17 @@ def test_generate_top_k_by_row(student, reference):
 @task("generate", weight=2)
 def test_generate_top_p(student):
     """`top_p` keeps the smallest set of most likely tokens that reaches p: the one that reaches it stays in."""
-    stay(student, [1, 2], "0.45 does not reach 0.6, and 0.45 + 0.28 does: two stay.", top_p=0.6)
-    stay(student, [1, 2, 3], "It takes three tokens to reach 0.85.", top_p=0.85)
-    stay(student, [0, 1, 4], "They are three wherever in the vocabulary they stand.", token=3, top_p=0.85)
-    stay(student, [0, 1, 2, 3, 4], "top_p=1 leaves all.", top_p=1.0, temperature=2.0)
+    stay(student, [1, 2], "0.45 does not reach 0.6, and 0.45 + 0.28 does: two must stay", top_p=0.6)
+    stay(student, [1, 2, 3], "It takes three tokens to reach 0.85", top_p=0.85)
+    stay(student, [0, 1, 4], "They must be three wherever in the vocabulary they stand", token=3, top_p=0.85)
+    stay(student, [0, 1, 2, 3, 4], "top_p=1 must leave all", top_p=1.0, temperature=2.0)
 
 
 @task("generate", weight=1)
 def test_generate_top_p_never_empty(student):
     """`top_p` never leaves less than one token, however small it is."""
     for p in (0.3, 1e-6):
-        stay(student, [1], "The favourite alone reaches p, or is kept anyway.", top_p=p)
+        stay(student, [1], "The favourite alone reaches p, or must be kept anyway", top_p=p)
 
 
 @task("generate", weight=1, needs="test_generate_top_p_never_empty")
@@ -998,10 +1004,10 @@ def test_generate_top_p_boundary(student):
 @task("generate", weight=2)
 def test_generate_order(student):
     """First temperature, then `top_k`, then `top_p`, each on what the one before left."""
-    stay(student, [1], "Of the two that top_k leaves, the first has 0.62 and reaches 0.6.", top_k=2, top_p=0.6)
-    stay(student, [1, 2, 3], "At temperature 3 it takes three tokens to reach 0.6.", temperature=3.0, top_p=0.6)
-    stay(student, [1], "At temperature 0.4 one token reaches 0.6.", temperature=0.4, top_p=0.6)
-    stay(student, [1, 2], "top_p=0.9 keeps both of the two that top_k leaves.", top_k=2, top_p=0.9)
+    stay(student, [1], "Of the two that top_k leaves, the first has 0.62 and reaches 0.6", top_k=2, top_p=0.6)
+    stay(student, [1, 2, 3], "At temperature 3 it takes three tokens to reach 0.6", temperature=3.0, top_p=0.6)
+    stay(student, [1], "At temperature 0.4 one token reaches 0.6", temperature=0.4, top_p=0.6)
+    stay(student, [1, 2], "top_p=0.9 must keep both of the two that top_k leaves", top_k=2, top_p=0.9)
 
 
 @task("generate", weight=2, examples=6)
@@ -1167,6 +1173,12 @@ def test_load_manners(student):
     model = fresh(student)
     outcome = student.observe("load_gpt2", model, stored, inputs=True)
     assert_equal(outcome.inputs_after[0], stored, what="the weights after the call")
+    # What a file holds beside the weights stays in it. If that stops the loading, it has cost its own points already.
+    more = stored | {"transformer.h.0.attn.bias": torch.ones(1, 1, 5, 5)}
+    more["lm_head.weight"] = stored["transformer.wte.weight"].clone()
+    with contextlib.suppress(StudentError):
+        after = student.observe("load_gpt2", fresh(student), more, inputs=True).inputs_after
+        assert_equal(after[:1], [more], what="the weights after the call")
     arrived(model, wanted)
     require(model.get("transformer.ln_f.weight.requires_grad") is True, "The parameters can no longer be trained.")
     stored, _ = hugging_face(49)
@@ -1191,17 +1203,17 @@ def broken_files():
     """Files with one fault each: (what is wrong, the weights, the key to be named)."""
     stored, _ = hugging_face(48)
     lacking = {name: weight for name, weight in stored.items() if "h.1.mlp.c_fc.bias" not in name}
-    yield "a missing bias", lacking, "h.1.mlp.c_fc.bias"
-    yield "no embedding", {name: weight for name, weight in stored.items() if "wte" not in name}, "wte.weight"
-    yield "a layer too many", stored | {"transformer.h.2.ln_1.weight": torch.ones(6)}, "h.2.ln_1.weight"
-    yield "a key that nobody knows", stored | {"h.0.attn.rotary": torch.ones(6)}, "h.0.attn.rotary"
+    yield "no `h.1.mlp.c_fc.bias`", lacking, "h.1.mlp.c_fc.bias"
+    yield "no `wte.weight`", {name: weight for name, weight in stored.items() if "wte" not in name}, "wte.weight"
+    yield "a key of a layer too many (h.2.ln_1.weight)", stored | {"transformer.h.2.ln_1.weight": torch.ones(6)}, "h.2.ln_1.weight"
+    yield "a key that nobody knows (h.0.attn.rotary)", stored | {"h.0.attn.rotary": torch.ones(6)}, "h.0.attn.rotary"
     yield (
-        "a weight that is transposed already",
+        "a weight that is transposed already (h.1.mlp.c_proj.weight)",
         stored | {"transformer.h.1.mlp.c_proj.weight": torch.ones(6, 24)},
         "h.1.mlp.c_proj.weight",
     )
-    yield "too many positions", stored | {"transformer.wpe.weight": torch.ones(8, 6)}, "wpe.weight"
-    yield "a bias of one number", stored | {"transformer.ln_f.bias": torch.ones(1)}, "ln_f.bias"
+    yield "too many positions (wpe.weight)", stored | {"transformer.wpe.weight": torch.ones(8, 6)}, "wpe.weight"
+    yield "a bias of one number (ln_f.bias)", stored | {"transformer.ln_f.bias": torch.ones(1)}, "ln_f.bias"
     head = stored["transformer.wte.weight"].clone()
     head[-1, -1] += 1
     yield "a head unlike `wte`", stored | {"lm_head.weight": head}, "lm_head.weight"

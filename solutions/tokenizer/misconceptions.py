@@ -774,7 +774,10 @@ def merge(ids, pair, new_id):
 """
 
 
-@misconception(task="merge", advice="Compare with `==`: `is` asks for the same object, and equal ids above 256 are several.")
+@misconception(
+    task="merge",
+    advice="Compare with `==`: `is` asks whether it is the same object, and two equal ids above 256 need not be.",
+)
 def merge_by_identity(source):
     """Ids are compared with `is`, which fails for large ones."""
     return change(source, "(ids[i], ids[i + 1]) == pair", "ids[i] is pair[0] and ids[i + 1] is pair[1]")
@@ -1704,10 +1707,10 @@ def last_pair_never_merged(source):
 
 @misconception(
     task="bpe_tokenizer",
-    advice="A pre-token may be a single byte: there is no pair then, and min() of nothing is an error.",
+    advice="Stop when one part is left: there is no pair then, and min() of nothing is an error.",
 )
 def single_byte_crashes(source):
-    """A pre-token of one byte raises an error."""
+    """A pre-token of which one part is left (a single byte, or all merged) raises an error."""
     return change(source, "while len(parts) > 1:", "while True:")
 
 

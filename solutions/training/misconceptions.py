@@ -205,7 +205,7 @@ def batch_not_shifted(source):
 
 @misconception(
     task="get_batch",
-    advice="Shift once: the loss of the model shifts nothing, and neither may the batch shift twice.",
+    advice="Shift once: y is x one token later, and nothing shifts it again afterwards.",
 )
 def batch_shifted_twice(source):
     """y is two tokens later than x."""
@@ -412,7 +412,7 @@ def loss_sum(source):
 
 @misconception(
     task="cross_entropy",
-    advice="Divide by the number of targets that count: `counts.sum()`, not `targets.numel()`.",
+    advice="Divide by the number of targets that count, `(targets != ignore_index).sum()`, not by `targets.numel()`.",
 )
 def ignored_in_the_number(source):
     """Ignored targets are left out of the sum, but the sum is divided by their number as well."""
@@ -508,7 +508,8 @@ def gradient_cut(source):
 
 @misconception(
     task="cross_entropy",
-    advice="Move V to the end with reshape(-1, V) only. A transposition first mixes the logits of different positions.",
+    advice="Flatten with `logits.reshape(-1, V)` alone: V is last already, and a transposition first mixes the logits of "
+    "different positions.",
 )
 def flattened_wrongly(source):
     """Logits are transposed before they are flattened, so that positions and tokens are mixed up."""
@@ -1022,7 +1023,9 @@ def clip_gradients(parameters, max_norm):
 @battery("adamw")
 def adamw_questions(ask):
     """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, rates, saved state."""
-    drive = hidden.drive
+    def drive(*arguments, **settings):
+        return list(hidden.drive(*arguments, **settings))
+
     groups = [{"lr": 0.2, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "eps": 0.1}, {"weight_decay": 0.7}]
     try:
         in_groups = drive(ask.target, groups, 2, lr=0.1, weight_decay=0.2)
@@ -1591,10 +1594,15 @@ def parameter_groups(model, weight_decay):
 # train_step ---------------------------------------------------------------------------------------------------------
 
 
+def stepped(ask, steps, *, stale=False, **settings):
+    """Plain descent over lists of batches: loss and norm of each step, and the weights after the last."""
+    model, optimizer = hidden.ready(ask, stale=stale)
+    return [ask.train_step(model, optimizer, batches, **settings) for batches in steps], after(model)
+
+
 @battery("train_step")
 def step_questions(ask):
     """One batch, several, clipped, with old gradients, what is left behind, the mode, and autocast."""
-    stepped = hidden.stepped
     three = [pair(1), pair(2), pair(3)]
     left = gpt(ask)
     ask.train_step(left, plain_descent(ask, left), [pair(4)])
@@ -1750,7 +1758,7 @@ def losses_summed(source):
 
 @misconception(
     task="train_step",
-    advice="Keep the mean undivided: a loss already divided by n must be added up, not averaged again.",
+    advice="Divide once: losses that were divided by n for `backward()` are added up, not averaged again.",
 )
 def loss_divided_twice(source):
     """The loss returned is divided by the number of micro-batches twice."""
@@ -2085,7 +2093,10 @@ def gradients_left_off(source):
     return change(source, "with torch.no_grad():", "torch.set_grad_enabled(False)\n        if True:")
 
 
-@misconception(task="evaluate", advice="Let the last window be shorter: `data[len(inputs) * block_size:]`.")
+@misconception(
+    task="evaluate",
+    advice="Let the last window be shorter: the tokens that are left after the full windows, and no others.",
+)
 def last_window_filled_up(source):
     """The last window is filled up with tokens that were judged before: they count twice, and the rest has it too easy."""
     return change(
@@ -2362,10 +2373,10 @@ def saved_in_half(source):
 
 @misconception(
     task="checkpoint",
-    advice="Save `state_dict()`s, not the objects: with weights_only=True whole objects cannot be loaded.",
+    advice="Save `model.state_dict()` as it is: a list made of it holds the names and no weights.",
 )
-def objects_saved(source):
-    """The model itself is saved instead of its state_dict, and cannot be loaded as data."""
+def only_names_saved(source):
+    """Only the names of the weights are saved, and not the weights themselves."""
     source = change(source, '"model": model.state_dict()', '"model": list(model.state_dict())')
     return change(source, 'model.load_state_dict(saved["model"])', 'model.load_state_dict(dict(saved["model"]))')
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autograder.compare import assert_close, assert_equal, assert_refuses, fail, require
+from autograder.compare import assert_close, assert_equal, assert_refuses, fail, require, short
 from autograder.errors import StudentError
 from autograder.strategies import SEEDS, leading, strided, values
 from autograder.suite import task
@@ -67,6 +67,12 @@ def after(model):
     return {name: state[name] for name in SHAPES}
 
 
+def same_weights(mine, right, when, *, compare=assert_close, **tolerances):
+    """The model's weights, each by its name."""
+    for name in SHAPES:
+        compare(mine[name], right[name], what=f"`{name}` {when}", **tolerances)
+
+
 def integers(seed, *shape, high=VOCABULARY):
     """Random token ids."""
     return torch.randint(high, shape, generator=torch.Generator().manual_seed(seed))
@@ -75,6 +81,14 @@ def integers(seed, *shape, high=VOCABULARY):
 def pair(seed, rows=2, length=4):
     """A batch of inputs and targets."""
     return integers(seed, rows, length), integers(seed + 500, rows, length)
+
+
+def same_pair(mine, right, whose="the"):
+    """Inputs and targets, each by its name."""
+    if type(mine) is not tuple or len(mine) != len(right):
+        assert_equal(mine, right)
+    for name, one, other in zip(("inputs", "targets"), mine, right, strict=True):
+        assert_equal(one, other, what=f"{whose} {name}")
 
 
 def plain_descent(client, model, **settings):
@@ -94,7 +108,7 @@ def test_windows_values(student, reference, sizes, seed, dtype, gaps):
     context, stride, more = sizes
     ids = integers(seed, context + more, high=90).to(dtype)
     ids = strided(ids) if gaps else ids
-    assert_equal(student.windows(ids, context, stride), reference.windows(ids, context, stride))
+    same_pair(student.windows(ids, context, stride), reference.windows(ids, context, stride))
 
 
 @task("windows", weight=1, needs="test_windows_values", examples=8)
@@ -102,7 +116,7 @@ def test_windows_values(student, reference, sizes, seed, dtype, gaps):
 def test_windows_none(student, reference, context, stride, length, seed):
     """A text too short for one full window gives N = 0 windows."""
     ids = integers(seed, min(length, context))
-    assert_equal(student.windows(ids, context, stride), reference.windows(ids, context, stride))
+    same_pair(student.windows(ids, context, stride), reference.windows(ids, context, stride))
 
 
 @task("windows", weight=1, needs="test_windows_values")
@@ -114,7 +128,7 @@ def test_windows_behaviour(student, reference):
     require(not outcome.random_used, "Windows are not drawn: the global random state must stay as it is.")
     ids = torch.empty(9, dtype=torch.int64, device="meta")
     expected = reference.windows(ids, 3, 2)
-    assert_equal(student.observe("windows", ids, 3, 2, strict_device=True).value, expected)
+    same_pair(student.observe("windows", ids, 3, 2, strict_device=True).value, expected)
 
 
 # get_batch ----------------------------------------------------------------------------------------------------------
@@ -125,7 +139,7 @@ def test_windows_behaviour(student, reference):
 def test_batch_values(student, reference, block, rows, more, seed):
     """The starts are those of the one torch.randint, and y is x one token later."""
     data = torch.arange(100, 100 + block + more)
-    assert_equal(
+    same_pair(
         student.get_batch(data, block, rows, generator=student.generator(seed)),
         reference.get_batch(data, block, rows, generator=reference.generator(seed)),
     )
@@ -138,7 +152,7 @@ def test_batch_ends(student, reference):
         data = torch.arange(4 + more)
         asked = {"generator": student.generator(7)}
         mine = student.get_batch(data, 4, 30, **asked)
-        assert_equal(mine, reference.get_batch(data, 4, 30, generator=reference.generator(7)))
+        same_pair(mine, reference.get_batch(data, 4, 30, generator=reference.generator(7)))
 
 
 @task("get_batch", weight=2, needs="test_batch_values")
@@ -147,7 +161,7 @@ def test_batch_types(student, reference):
     for dtype in (torch.int32, torch.uint8, torch.int16):
         data = integers(1, 20, high=100).to(dtype)
         mine = student.get_batch(data, 3, 4, generator=student.generator(2))
-        assert_equal(mine, reference.get_batch(data, 3, 4, generator=reference.generator(2)))
+        same_pair(mine, reference.get_batch(data, 3, 4, generator=reference.generator(2)))
 
 
 @task("get_batch", weight=2, needs="test_batch_values", examples=8)
@@ -164,7 +178,7 @@ def test_batch_device(student, reference):
     """The batch is on the device asked for."""
     data = torch.arange(20)
     mine = student.get_batch(data, 3, 4, device="meta", generator=student.generator(2))
-    assert_equal(mine, reference.get_batch(data, 3, 4, device="meta", generator=reference.generator(2)))
+    same_pair(mine, reference.get_batch(data, 3, 4, device="meta", generator=reference.generator(2)))
 
 
 @task("get_batch", weight=2, needs="test_batch_values")
@@ -178,7 +192,8 @@ def test_batch_chance(student, reference):
     for client in (student, reference):
         # The second batch is drawn where the first one left off.
         told.append([client.observe("get_batch", data, 5, 3, seed=6).value, client.get_batch(data, 5, 3)])
-    assert_equal(told[0], told[1], what="two batches, one after the other")
+    for whose, mine, right in zip(("the first batch's", "the second batch's"), *told, strict=True):
+        same_pair(mine, right, whose)
 
 
 # cross_entropy ------------------------------------------------------------------------------------------------------
@@ -227,6 +242,7 @@ def test_loss_gradients(student, reference, front, seed):
     theirs = logits.clone().requires_grad_()
     torchs_loss(theirs, targets).backward()
     outcome = student.observe("cross_entropy", logits, targets, gradient="sum")
+    require(outcome.gradients[0] is not None, "No gradient reaches the logits.")
     assert_close(outcome.gradients[0], theirs.grad, what="the gradient of the logits")
 
 
@@ -237,9 +253,8 @@ def test_loss_all_ignored(student, reference):
     outcome = student.observe("cross_entropy", logits, targets, gradient="sum")
     assert_close(outcome.value, torch.zeros((), dtype=torch.float64), what="the loss")
     gradient = outcome.gradients[0]
-    require(
-        gradient is None or not bool(gradient.ne(0).any()), "With nothing to learn from, the gradient is 0 everywhere."
-    )
+    nowhere = gradient is None or not bool(gradient.ne(0).any())
+    require(nowhere, "With nothing to learn from, the gradient must be 0 everywhere.")
 
 
 @task("cross_entropy", weight=1, needs="test_loss_values")
@@ -286,10 +301,12 @@ schedules = st.tuples(
 )
 
 
-def table(client, steps, warmup, total, peak, floor):
-    """The learning rates of these steps."""
+def same_rates(student, reference, steps, warmup, total, peak, floor):
+    """The learning rates of these steps are the reference's."""
     settings = {"peak": peak, "floor": floor, "warmup_steps": warmup, "total_steps": total}
-    return [client.learning_rate(step, **settings) for step in steps]
+    for step in steps:
+        right = reference.learning_rate(step, **settings)
+        assert_close(student.learning_rate(step, **settings), right, what=f"the rate of step {step}")
 
 
 @task("learning_rate", weight=1, examples=6)
@@ -297,8 +314,7 @@ def table(client, steps, warmup, total, peak, floor):
 def test_rate_warmup(student, reference, schedule):
     """The way up goes in equal parts, from peak / warmup_steps at step 0 to the peak."""
     warmup, down, (peak, floor) = schedule
-    arguments = (range(warmup), warmup, warmup + down, peak, floor)
-    assert_close(table(student, *arguments), table(reference, *arguments), what="the way up")
+    same_rates(student, reference, range(warmup), warmup, warmup + down, peak, floor)
 
 
 @task("learning_rate", weight=2, examples=6)
@@ -306,8 +322,7 @@ def test_rate_warmup(student, reference, schedule):
 def test_rate_cosine(student, reference, schedule):
     """The way down is half a cosine from the peak, at step warmup_steps, to the floor."""
     warmup, down, (peak, floor) = schedule
-    arguments = (range(warmup, warmup + down), warmup, warmup + down, peak, floor)
-    assert_close(table(student, *arguments), table(reference, *arguments), what="the way down")
+    same_rates(student, reference, range(warmup, warmup + down), warmup, warmup + down, peak, floor)
 
 
 @task("learning_rate", weight=1, needs="test_rate_cosine", examples=4)
@@ -316,8 +331,8 @@ def test_rate_floor(student, reference, schedule):
     """From total_steps on the rate is the floor, for ever."""
     warmup, down, (peak, floor) = schedule
     total = warmup + down
-    arguments = ([total, total + 1, total + 3, 2 * total, 50 * total], warmup, total, peak, floor)
-    assert_close(table(student, *arguments), table(reference, *arguments), what="the rate after the end")
+    steps = (total, total + 1, total + 3, 2 * total, 50 * total)
+    same_rates(student, reference, steps, warmup, total, peak, floor)
 
 
 @task("learning_rate", weight=1, needs="test_rate_cosine", examples=3)
@@ -325,8 +340,7 @@ def test_rate_floor(student, reference, schedule):
 def test_rate_no_warmup(student, reference, schedule):
     """Without a warm-up, step 0 has the peak and the cosine begins at once."""
     _, down, (peak, floor) = schedule
-    arguments = (range(down + 2), 0, down, peak, floor)
-    assert_close(table(student, *arguments), table(reference, *arguments), what="the rate")
+    same_rates(student, reference, range(down + 2), 0, down, peak, floor)
 
 
 # clip_gradients -----------------------------------------------------------------------------------------------------
@@ -359,9 +373,10 @@ def test_clip_long(student, reference, seed, share, scale):
     """A gradient that is too long is shortened to max_norm by one factor for all; returned is its length before."""
     norm, gradients = clipped(student, seed, share, scale)
     expected_norm, expected = clipped(reference, seed, share, scale)
-    require(type(norm) is float, f"The norm is a Python float; yours is a {type(norm).__name__}.")
+    require(type(norm) is float, f"The norm must be a Python float; yours is a {type(norm).__name__}.")
     assert_close(norm, expected_norm, rtol=1e-6, what="the norm")
-    assert_close(gradients, expected, rtol=1e-5, atol=1e-7, what="the gradients after")
+    for name, one, other in zip(SOME, gradients, expected, strict=True):
+        assert_close(one, other, rtol=1e-5, atol=1e-7, what=f"the gradient of {name} after clipping")
 
 
 @task("clip_gradients", weight=2, needs="test_clip_long", examples=5)
@@ -371,7 +386,8 @@ def test_clip_short(student, reference, seed, share):
     norm, gradients = clipped(student, seed, share)
     expected_norm, expected = clipped(reference, seed, share)
     assert_close(norm, expected_norm, rtol=1e-6, what="the norm")
-    assert_close(gradients, expected, what="the gradients after")
+    for name, one, other in zip(SOME, gradients, expected, strict=True):
+        assert_close(one, other, what=f"the gradient of {name} after clipping")
 
 
 @task("clip_gradients", weight=2, needs="test_clip_long")
@@ -412,11 +428,12 @@ def test_clip_in_place(student, reference):
 
 # adamw --------------------------------------------------------------------------------------------------------------
 
+COUNTED = ("first", "second", "third", "fourth", "fifth")
 STARTS = [values(21, 2, 3), values(22, 4), values(23, 3)]
 
 
 def drive(client, groups, steps=5, *, missing=(), rates=None, reload=None, **settings):
-    """Drive three parameters through some steps; gives their values after each.
+    """Drive three parameters through some steps; gives their values after each, before it takes the next.
 
     groups: None for a plain list, else one dict of settings a parameter. missing: the (step, parameter) pairs
     without a gradient.
@@ -432,7 +449,7 @@ def drive(client, groups, steps=5, *, missing=(), rates=None, reload=None, **set
             return client.new("AdamW", parameters, **chosen)
         return client.new("AdamW", [{"params": [p], **g} for p, g in zip(parameters, groups, strict=True)], **chosen)
 
-    optimizer, seen = make(**settings), []
+    optimizer = make(**settings)
     for step in range(steps):
         if step == reload:
             state = optimizer.keep("state_dict")
@@ -445,16 +462,20 @@ def drive(client, groups, steps=5, *, missing=(), rates=None, reload=None, **set
             for number in range(1 if groups is None else len(groups)):
                 optimizer.keep("param_groups.__getitem__", number).update({"lr": rates[step]})
         optimizer.step()
-        seen.append([parameter.detach() for parameter in parameters])
-    return seen
+        yield [parameter.detach() for parameter in parameters]
 
 
 def same_drive(student, reference, *arguments, **settings):
     """The student's parameters after each step are the reference's."""
-    mine = drive(student, *arguments, **settings)
-    right = drive(reference, *arguments, **settings)
-    for step, (one, other) in enumerate(zip(mine, right, strict=True)):
-        assert_close(one, other, what=f"the parameters after step {step + 1}")
+    both = zip(drive(student, *arguments, **settings), drive(reference, *arguments, **settings), strict=True)
+    for step, (mine, right) in enumerate(both):
+        same_parameters(mine, right, step)
+
+
+def same_parameters(mine, right, step):
+    """After this step each parameter is where it should be."""
+    for number, (one, other) in enumerate(zip(mine, right, strict=True)):
+        assert_close(one, other, what=f"the {COUNTED[number]} parameter after the {COUNTED[step]} step")
 
 
 @task("adamw", weight=3)
@@ -466,14 +487,13 @@ def test_adamw_moments(student, reference):
 @task("adamw", weight=1, needs="test_adamw_moments")
 def test_adamw_torch(student, reference):
     """With its default settings it goes where torch's own AdamW goes."""
-    mine = drive(student, None, steps=4)
     parameters = [torch.nn.Parameter(start.clone()) for start in STARTS]
     optimizer = torch.optim.AdamW(parameters, foreach=False)
-    for step in range(4):
+    for step, mine in enumerate(drive(student, None, steps=4)):
         for number, parameter in enumerate(parameters):
             parameter.grad = values(31 + 3 * step + number, *parameter.shape) / 2
         optimizer.step()
-        assert_close(mine[step], [p.detach().clone() for p in parameters], what=f"the parameters after step {step + 1}")
+        same_parameters(mine, [parameter.detach() for parameter in parameters], step)
 
 
 @task("adamw", weight=2)
@@ -547,15 +567,15 @@ def grouped(client, frozen=()):
     if not isinstance(groups, list | tuple) or not all(
         isinstance(g, dict) and {"params", "weight_decay"} <= set(g) for g in groups
     ):
-        fail('The groups are a list of dicts, each with "params" and "weight_decay".')
+        fail('The groups must be a list of dicts, each with "params" and "weight_decay".')
     found = []
     for group in groups:
         names = []
         if not isinstance(group["params"], list | tuple):
-            fail('"params" is a list of parameters.')
+            fail('"params" must be a list of parameters.')
         for parameter in group["params"]:
             if not isinstance(parameter, torch.Tensor):
-                fail('"params" is a list of parameters.')
+                fail('"params" must be a list of parameters.')
             fits = (
                 n for n in SHAPES if parameter.shape == named[n].shape and torch.equal(parameter.double(), named[n])
             )
@@ -569,14 +589,14 @@ def grouped(client, frozen=()):
 def test_groups_by_dimension(student, reference):
     """Parameters of two or more dimensions come first and decay; the rest come second and do not."""
     groups = grouped(student)
-    require(len(groups) == 2, f"There are two groups; yours are {len(groups)}.")  # noqa: PLR2004
+    require(len(groups) == 2, f"There must be two groups; yours are {len(groups)}.")  # noqa: PLR2004
     (first, decay), (second, none) = groups
-    for name in sorted(set(first) ^ MATRICES):
-        fail(f"The first group is wrong about {name}.")
-    for name in sorted(set(second) ^ VECTORS):
-        fail(f"The second group is wrong about {name}.")
+    for name in sorted((set(first) ^ MATRICES) | (set(second) ^ VECTORS)):
+        require(name in SHAPES, "The groups must hold the model's parameters, and nothing else.")
+        size, place = ("2 dimensions", "first") if name in MATRICES else ("1 dimension", "second")
+        fail(f"{name} has {size} and belongs into the {place} group, and only there.")
     assert_close(decay, 0.3, what="the decay of the first group")
-    require(none == 0, "The second group has no decay.")
+    require(none == 0, f"The second group must have weight_decay 0; yours has {short(none)}.")
 
 
 @task("parameter_groups", weight=1, needs="test_groups_by_dimension")
@@ -592,15 +612,15 @@ def test_groups_frozen(student, reference):
     """Frozen parameters are left out; a group that is empty may be there or not."""
     frozen = {"transformer.wpe.weight", "transformer.h.0.ln_1.bias"}
     mine = [(set(names), decay) for names, decay in grouped(student, frozen)]
-    require(
-        [names for names, _ in mine] == [MATRICES - frozen, VECTORS - frozen], "Frozen parameters stand in no group."
-    )
+    held = sorted(frozen & {name for names, _ in mine for name in names})
+    require(not held, f"Frozen parameters must stand in no group; yours hold {', '.join(held)}.")
+    left = [names for names, _ in mine] == [MATRICES - frozen, VECTORS - frozen]
+    require(left, "With some parameters frozen, the others must stand where they would stand without them.")
     mine = [(set(names), decay) for names, decay in grouped(student, VECTORS)]
-    require(mine == [(MATRICES, 0.3)], "With all vectors frozen, the matrices are left, with decay.")
+    require(mine == [(MATRICES, 0.3)], "With all vectors frozen, the matrices must be left, with decay.")
     mine = [(set(names), decay) for names, decay in grouped(student, MATRICES)]
-    require(
-        [names for names, _ in mine] == [VECTORS] and mine[0][1] == 0, "With all matrices frozen, the vectors are left."
-    )
+    left = [names for names, _ in mine] == [VECTORS] and mine[0][1] == 0
+    require(left, "With all matrices frozen, the vectors must be left, without decay.")
 
 
 @task("parameter_groups", weight=1, needs="test_groups_by_dimension")
@@ -618,28 +638,32 @@ def test_groups_are_the_parameters(student, reference):
 # train_step ---------------------------------------------------------------------------------------------------------
 
 
-def stepped(client, steps, *, seed=0, stale=False, **settings):
-    """Plain descent over lists of batches; gives loss and norm of each step, and the weights after the last."""
+def ready(client, seed=0, *, stale=False):
+    """A model and plain descent over it; stale: with gradients left from before."""
     model = gpt(client, seed)
     optimizer = plain_descent(client, model)
     if stale:
         for name in SOME:
             client.set(model.keep(name), "grad", torch.full(SHAPES[name], 0.7, dtype=torch.float64))
-    told = [client.train_step(model, optimizer, batches, **settings) for batches in steps]
-    return told, after(model)
+    return model, optimizer
 
 
-def same_steps(student, reference, steps, **settings):
-    """Losses, norms and weights are the reference's."""
-    told, mine = stepped(student, steps, **settings)
-    right_told, right = stepped(reference, steps, **settings)
-    for number, (one, other) in enumerate(zip(told, right_told, strict=True)):
-        two = isinstance(one, tuple | list) and len(one) == len(("loss", "norm"))
-        require(two, "train_step returns the loss and the norm.")
-        for name, value, expected in zip(("loss", "norm"), one, other, strict=True):
-            value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value  # noqa: PLW2901
-            assert_close(value, expected, rtol=1e-6, what=f"the {name} of step {number}")
-    assert_close(mine, right, rtol=1e-5, atol=1e-7, what="the weights after the steps")
+def same_told(mine, right, when):
+    """Loss and norm, as numbers or as tensors of one."""
+    two = isinstance(mine, tuple | list) and len(mine) == len(("loss", "norm"))
+    require(two, "train_step must return the loss and the norm.")
+    for name, value, expected in zip(("loss", "norm"), mine, right, strict=True):
+        value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value  # noqa: PLW2901
+        assert_close(value, expected, rtol=1e-6, what=f"the {name} {when}")
+
+
+def same_steps(student, reference, steps, *, seed=0, stale=False, **settings):
+    """Losses and norms are the reference's after each step, and so are the weights after the last."""
+    (mine, descent), (other, theirs) = (ready(client, seed, stale=stale) for client in (student, reference))
+    for number, batches in enumerate(steps):
+        told = student.train_step(mine, descent, batches, **settings)
+        same_told(told, reference.train_step(other, theirs, batches, **settings), f"of the {COUNTED[number]} step")
+    same_weights(after(mine), after(other), "after the steps", rtol=1e-5, atol=1e-7)
 
 
 @task("train_step", weight=3, examples=3)
@@ -663,10 +687,10 @@ def test_step_accumulates(student, reference, seed, count):
     batches = [pair(seed + n) for n in range(count)]
     joined = (torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches]))
     same_steps(student, reference, [batches, batches[:2]], max_norm=1e9)
-    told, mine = stepped(student, [batches], max_norm=0.4)
-    right_told, right = stepped(reference, [[joined]], max_norm=0.4)
-    assert_close([float(value) for value in told[0]], list(right_told[0]), rtol=1e-6, what="loss and norm")
-    assert_close(mine, right, rtol=1e-5, atol=1e-7, what="the weights after the step")
+    (mine, descent), (other, theirs) = ready(student), ready(reference)
+    told = student.train_step(mine, descent, batches, max_norm=0.4)
+    same_told(told, reference.train_step(other, theirs, [joined], max_norm=0.4), "of all batches joined")
+    same_weights(after(mine), after(other), "after the step", rtol=1e-5, atol=1e-7)
 
 
 @task("train_step", weight=2, needs="test_step_alone")
@@ -687,7 +711,7 @@ def test_step_floats(student, reference):
     for name, value in zip(
         ("loss", "norm"), student.train_step(model, plain_descent(student, model), [pair(3)]), strict=True
     ):
-        require(type(value) is float, f"The {name} is a Python float; yours is a {type(value).__name__}.")
+        require(type(value) is float, f"The {name} must be a Python float; yours is a {type(value).__name__}.")
 
 
 @task("train_step", weight=2, needs="test_step_alone")
@@ -703,10 +727,11 @@ def test_step_mode(student, reference):
             told.append((outcome, [each["training"] for each in watch.get("passes")], model.get("training")))
         (mine, during, mode), (right, _, _) = told
         require(mode is training, f"The model was in {'training' if training else 'eval'} mode, and is not any more.")
-        require(all(each is training for each in during), "The forward pass runs in the mode that the model is in.")
+        require(all(each is training for each in during), "The forward pass must run in the mode that the model is in.")
         if not training:
-            assert_close(list(mine.value), list(right.value), rtol=1e-6, what="loss and norm in eval mode")
-            require(not mine.random_used, "In eval mode nothing is random.")
+            for name, one, other in zip(("loss", "norm"), mine.value, right.value, strict=True):
+                assert_close(one, other, rtol=1e-6, what=f"the {name} in eval mode")
+            require(not mine.random_used, "In eval mode nothing may be random.")
 
 
 @task("train_step", weight=2, needs="test_step_alone")
@@ -723,12 +748,13 @@ def test_step_autocast(student, reference):
         all(dtype is torch.bfloat16 for dtype in dtypes),
         f"The logits must be bfloat16 under autocast; yours: {dtypes}.",
     )
+    for name, one, other in zip(("loss", "norm"), mine, right, strict=True):
+        assert_close(one, other, rtol=1e-3, what=f"the {name} under autocast")
+    same_weights(state, expected, "after a step under autocast", rtol=5e-3, atol=5e-4)
     model = gpt(student, wide=False)
     watch = student.new("Watch", model)
     student.train_step(model, plain_descent(student, model), [pair(1)])
     require(watch.get("passes")[0]["dtype"] is torch.float32, "Autocast is still on after the step.")
-    assert_close(list(mine), list(right), rtol=1e-3, what="loss and norm under autocast")
-    assert_close(state, expected, rtol=5e-3, atol=5e-4, what="the weights after a step under autocast")
 
 
 # evaluate -----------------------------------------------------------------------------------------------------------
@@ -764,7 +790,7 @@ def test_judge_rest(student, reference, count, rest, rows, seed):
 
 @task("evaluate", weight=1)
 def test_judge_quiet(student, reference):
-    """Judged is in eval mode: no dropout, nothing random, twice the same."""
+    """It judges in eval mode: no dropout, nothing random, twice the same."""
     data = integers(3, 3 * CONTEXT + 3)
     model = gpt(student, dropout=0.5)
     watch = student.new("Watch", model)
@@ -773,7 +799,7 @@ def test_judge_quiet(student, reference):
     for outcome in outcomes:
         assert_close(outcome.value, right, what="the loss")
         require(not outcome.random_used, "The global random state must stay as it is: is the model in eval mode?")
-    require(not any(each["training"] for each in watch.get("passes")), "The model is judged in eval mode.")
+    require(not any(each["training"] for each in watch.get("passes")), "The model must be judged in eval mode.")
 
 
 @task("evaluate", weight=1, needs="test_judge_quiet")
@@ -803,10 +829,10 @@ def test_judge_no_gradients(student, reference):
     require(
         not any(each["gradients"] for each in watch.get("passes")), "A judge needs no gradients: use torch.no_grad()."
     )
-    require(all(model.get(f"{name}.grad") is None for name in SOME), "No gradients are left behind.")
+    require(all(model.get(f"{name}.grad") is None for name in SOME), "No gradients may be left behind.")
     assert_equal(outcome.inputs_after[0], data, what="data after the call")
-    assert_equal(after(model), {name: weights()[name] for name in SHAPES}, what="the weights after the call")
-    require(model.get(f"{SOME[0]}.requires_grad") is True, "The parameters still require gradients afterwards.")
+    same_weights(after(model), weights(), "after the call", compare=assert_equal)
+    require(model.get(f"{SOME[0]}.requires_grad") is True, "The parameters must still require gradients afterwards.")
     model(*pair(1))
     require(
         watch.get("passes")[-1]["gradients"],
@@ -880,8 +906,8 @@ def test_checkpoint_resumes(student, reference):
     """Saved, loaded into a new model and a new optimizer, and trained on: the same weights, bit for bit."""
     place, _owner = folder(student)
     saved, loaded, through, again, _ = resumed(student, f"{place}/run.pt")
-    assert_equal(loaded, saved, what="the weights loaded")
-    assert_equal(again, through, what="the weights after two more steps")
+    same_weights(loaded, saved, "after loading", compare=assert_equal)
+    same_weights(again, through, "after two more steps", compare=assert_equal)
 
 
 @task("checkpoint", weight=1)
@@ -911,7 +937,7 @@ def test_checkpoint_path(student, reference):
     place, _owner = folder(student)
     path = student.keep("Path", f"{place}/run.pt")
     saved, loaded, _, _, step = resumed(student, path)
-    assert_equal(loaded, saved, what="the weights loaded")
+    same_weights(loaded, saved, "after loading", compare=assert_equal)
     assert_equal(step, 41, what="the step")
 
 
@@ -932,7 +958,7 @@ def test_checkpoint_atomic(student, reference):
         except StudentError as error:
             fail(f"After a save that failed, the old checkpoint cannot be read any more ({error.kind}).")
         assert_equal(step, 5, what="the step after a save that failed")
-        assert_equal(after(other), saved, what="the weights after a save that failed")
+        same_weights(after(other), saved, "after a save that failed", compare=assert_equal)
 
 
 @task("checkpoint", weight=1, needs="test_checkpoint_resumes")
@@ -1003,15 +1029,23 @@ def trained(client, *, mode=None, dropout=0.0, wide=True, **settings):
         model.train(mode)
     history = client.train(model, integers(1, 60), integers(2, 15), configured(client, **settings))
     if not isinstance(history, list) or not all(isinstance(each, dict) for each in history):
-        fail("The history is a list of dicts.")
+        fail("The history must be a list of dicts.")
     return history, model
 
 
 def column(history, key):
     """One column of the history."""
     if any(key not in each for each in history):
-        fail(f"Every entry of the history has the key {key!r}.")
+        fail(f"Every entry of the history must have the key {key!r}.")
     return [each[key] for each in history]
+
+
+def same_column(history, expected, key, **tolerances):
+    """One column of the history, entry by entry."""
+    mine, right = column(history, key), column(expected, key)
+    require(len(mine) == len(right), f"The history must have {len(right)} entries; yours has {len(mine)}.")
+    for place, (one, other) in enumerate(zip(mine, right, strict=True)):
+        assert_close(one, other, what=f"`{key}` in entry {place} of the history", **tolerances)
 
 
 @task("train", weight=2)
@@ -1022,29 +1056,29 @@ def test_train_table(student, reference):
         expected, _ = trained(reference, total_steps=total, eval_interval=interval)
         assert_equal(column(history, "step"), column(expected, "step"), what="the steps in the history")
         for each in history:
-            require(set(KEYS) <= set(each), f"An entry has the keys {KEYS}; yours has {tuple(each)}.")
+            require(set(KEYS) <= set(each), f"An entry must have the keys {KEYS}; yours has {tuple(each)}.")
 
 
 @task("train", weight=1)
 def test_train_rate(student, reference):
     """Each entry names the learning rate of the step just taken."""
     history, expected = trained(student, eval_interval=1)[0], trained(reference, eval_interval=1)[0]
-    assert_close(column(history, "lr"), column(expected, "lr"), what="the learning rates")
+    same_column(history, expected, "lr")
 
 
 @task("train", weight=2)
 def test_train_losses(student, reference):
     """The training losses are those of the batches drawn with the seed, step by step."""
     history, expected = trained(student, eval_interval=1)[0], trained(reference, eval_interval=1)[0]
-    assert_close(column(history, "train_loss"), column(expected, "train_loss"), rtol=1e-5, what="the training losses")
+    same_column(history, expected, "train_loss", rtol=1e-5)
 
 
 @task("train", weight=2)
 def test_train_weights(student, reference):
     """The weights at the end, and the validation losses after each step, are those of a run done right."""
     (history, model), (expected, other) = trained(student), trained(reference)
-    assert_close(column(history, "val_loss"), column(expected, "val_loss"), rtol=1e-5, what="the validation losses")
-    assert_close(after(model), after(other), rtol=1e-4, atol=1e-6, what="the weights at the end")
+    same_column(history, expected, "val_loss", rtol=1e-5)
+    same_weights(after(model), after(other), "at the end", rtol=1e-4, atol=1e-6)
 
 
 @task("train", weight=3)
@@ -1053,8 +1087,8 @@ def test_train_everything(student, reference):
     settings = {"accumulation": 3, "max_norm": 0.3, "weight_decay": 0.6, "seed": 5, "warmup_steps": 0}
     (history, model), (expected, other) = trained(student, **settings), trained(reference, **settings)
     for key in ("train_loss", "val_loss"):
-        assert_close(column(history, key), column(expected, key), rtol=1e-5, what=f"the column {key}")
-    assert_close(after(model), after(other), rtol=1e-4, atol=1e-6, what="the weights at the end")
+        same_column(history, expected, key, rtol=1e-5)
+    same_weights(after(model), after(other), "at the end", rtol=1e-4, atol=1e-6)
 
 
 @task("train", weight=2, needs="test_train_losses")
@@ -1067,7 +1101,7 @@ def test_train_mode(student, reference):
         student.train(model, integers(1, 60), integers(2, 15), configured(student))
         learning = [each["training"] for each in watch.get("passes") if each["gradients"]]
         require(all(learning), "The model must be in training mode in every training step, also after an evaluation.")
-        require(model.get("training") is True, "At the end the model is in training mode.")
+        require(model.get("training") is True, "At the end the model must be in training mode; yours is in eval mode.")
 
 
 @task("train", weight=1, needs="test_train_losses")
@@ -1078,10 +1112,8 @@ def test_train_chance(student, reference):
     outcome = student.observe("train", model, integers(1, 60), integers(2, 15), config, randomness=True)
     require(not outcome.random_used, "The global random state must stay as it is: use a generator of the run's own.")
     expected, other = trained(reference, seed=23, total_steps=3)
-    assert_close(
-        column(outcome.value, "train_loss"), column(expected, "train_loss"), rtol=1e-5, what="the training losses"
-    )
-    assert_close(after(model), after(other), rtol=1e-4, atol=1e-6, what="the weights at the end")
+    same_column(outcome.value, expected, "train_loss", rtol=1e-5)
+    same_weights(after(model), after(other), "at the end", rtol=1e-4, atol=1e-6)
 
 
 @task("train", weight=1, needs="test_train_losses")
@@ -1094,11 +1126,11 @@ def test_train_autocast(student, reference):
     dtypes = [each["dtype"] for each in watch.get("passes") if each["gradients"]]
     require(
         all(dtype is torch.bfloat16 for dtype in dtypes),
-        "With autocast_dtype set, every training step runs under autocast.",
+        "With autocast_dtype set, every training step must run under autocast.",
     )
     require(
         model.get("transformer.wpe.weight.dtype") is torch.float32,
-        "Under autocast the weights themselves stay float32.",
+        "Under autocast the weights themselves must stay float32.",
     )
 
 
