@@ -811,7 +811,7 @@ def test_bpe_growth(student, reference):
             "no step looks at the whole text again.",
         ),
     ):
-        require(ratio <= ALLOWED * max(usual, 1), said.format(ratio))
+        require(ratio <= ALLOWED * min(max(usual, 1), 2), said.format(ratio))
 
 
 def _growth(side):
@@ -828,8 +828,8 @@ def _growth(side):
 
 @functools.cache
 def _usual_growth(reference):
-    """The same of the reference, measured once for all that are graded in one run."""
-    return tuple(_growth(reference))
+    """The same of the reference, measured once for all that are graded in one run: of several tries the least."""
+    return tuple(map(min, zip(*(tuple(_growth(reference)) for _ in range(3)))))
 
 
 @functools.cache
@@ -857,7 +857,7 @@ def _times_as_long(side, quick, slow):
             work(number)
             shortest[work] = min(shortest[work], side.cpu_seconds - start)
         ratio = shortest[slow] / shortest[quick]
-        if number > 0 and not ALLOWED / 2 < ratio < ALLOWED * 3:
+        if number > 1 and not ALLOWED / 2 < ratio < ALLOWED * 3:
             break
     return ratio
 
