@@ -76,8 +76,8 @@ class InProcess:
         self.session, self.gradients = Session("notebook"), True
 
     def cpu_seconds(self) -> float:
-        """This process's own."""
-        return time.process_time()
+        """This thread's own."""
+        return time.thread_time()
 
     def close(self) -> None:
         """Nothing to let go of."""

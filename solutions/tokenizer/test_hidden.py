@@ -848,7 +848,8 @@ def _times_as_long(side, quick, slow):
     """How many times as long `slow` keeps a processor as `quick`, each of which is handed the number of the round.
 
     Of both the shortest of the rounds counts, since what else the machine does only makes them longer: caches are
-    shared. Two rounds do where the answer is plain.
+    shared. Three
+    rounds do where the answer is plain.
     """
     shortest = {quick: float("inf"), slow: float("inf")}
     for number in range(ROUNDS_TO_BELIEVE):
