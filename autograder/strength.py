@@ -210,7 +210,7 @@ class Table:
         return "import torch\nfrom torch import nn\n" + "\n".join(lines)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def table_of(folder: Path, seed: int) -> Table:
     """The truth table of an assignment, read once in each process."""
     return Table(read_assignment(folder), seed=seed)

@@ -28,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # A course for tests to grade, not tests.
 collect_ignore = ["toy_course", "small_course"]
 
-# These modules make nothing that their tests share, and take long: their tests are spread over all processes.
+# These modules take long: their tests are spread over all processes. What tests of one task share, the bank's answers,
+# is told by their parameters.
 SPREAD = {"test_strength.py", "test_mutants.py"}
 # One process has it for minutes, so that it begins first.
 LONGEST = "test_redteam.py"
@@ -44,8 +45,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            module = nodeid.partition("::")[0]
-            return nodeid if module.rpartition("/")[2] in SPREAD else module
+            module, _, test = nodeid.partition("::")
+            return module + (test.partition("[")[2] or test if module.rpartition("/")[2] in SPREAD else "")
 
     config.option.loadscopereorder = False  # in the order of the items, which is:
     return ByModule(config, log)
