@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {path.parent.name: path.parent for path in sorted((ROOT / "solutions").glob("*/notebook.py"))}
 TOY = ROOT / "tests" / "toy_course" / "solutions" / "toy"
 # Every so many-th mutant is tried here, and all of them by `autograder mutants`.
-SAMPLE = 90
+SAMPLE = 180
 
 
 def changed(body: str) -> set[tuple[str, str]]:

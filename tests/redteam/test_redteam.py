@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ WAITING = {
 }  # fmt: skip
 ALL = os.environ.get("REDTEAM") == "all"
 SHORT = [] if ALL else [name for name in NAMES if name not in WAITING]
-# Through nbgrader, which takes its time over each: what is tampered with, what acts on a page, and every twelfth other.
-SOME = [one.name for one in TABLE if one.theme in ("files", "breaking")] + SHORT[::12]
+# Through nbgrader, which takes its time over each: half of what is tampered with or acts on a page, and some others.
+SOME = [one.name for one in TABLE if one.theme in ("files", "breaking")][::2] + SHORT[::24]
 # Rows of the table of attacks that no notebook can try here.
 ELSEWHERE = {35: "a workflow lies in the instructor's repository, not in what is handed in"}
 
@@ -105,9 +106,11 @@ def test_the_canaries_do_not_change_the_course(tmp_path: Path) -> None:
 
 def test_nothing_comes_of_it_here() -> None:
     """At the best level that this machine gives, as whoever runs this: every third attack; all with `REDTEAM=all`."""
+    known = set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*"))
     result = red_team(AS_IT_IS, only=SHORT[::3])
     assert result["faults"] == []
     assert result["submissions"] == (len(SHORT[::3]) or len(TABLE))
+    assert set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*")) <= known, "the stage is still there"
 
 
 @cache
@@ -219,7 +222,7 @@ def test_nothing_comes_out_of_nbgrader(class_of_nbgrader: Path) -> None:
     places = [class_of_nbgrader / "said.txt"]
     for name in ("autograded", "feedback", "build"):
         places += [path for path in (class_of_nbgrader / "course" / name).rglob("*") if path.is_file() or path.is_symlink()]
-    assert len(places) > 100
+    assert len(places) > 60
     for path in places:
         assert not path.is_symlink(), path
         text = path.read_bytes().decode("latin-1")
@@ -233,16 +236,6 @@ def test_nbgrader_loads_nothing_that_was_handed_in(class_of_nbgrader: Path) -> N
     left = [path.name for path in class_of_nbgrader.rglob("*hostile*") if path.name != "hostile.pth"]
     assert left == []
     assert "Traceback" not in (class_of_nbgrader / "said.txt").read_text()
-
-
-def test_the_stage_is_gone_afterwards() -> None:
-    """The command leaves no folder of its own."""
-    import tempfile
-
-    known = set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*"))
-    result = red_team(AS_IT_IS, only=["hidden_tests"])
-    assert result["faults"] == []
-    assert set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*")) <= known
 
 
 def test_a_killed_grader() -> None:
