@@ -66,12 +66,14 @@ class Worker:
         Raises:
             SandboxUnavailable: it could not be ended; its zygote was ended instead.
         """
+        if not (how := self.ended()):
+            self._killed = True
+            # Before its socket is closed: it would see that, and end by itself.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._watch, signal.SIGKILL)
         self.socket.close()
-        if how := self.ended():
+        if how:
             return how
-        self._killed = True
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._watch, signal.SIGKILL)
         if how := self._learn(_KILL_SECONDS):
             return how
         self._link.close()
