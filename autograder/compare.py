@@ -74,8 +74,7 @@ def assert_close(
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index, (mine, right) in enumerate(zip(actual, expected, strict=True)):
-            part = what if _holds_one(expected) else _part(what, index)
-            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=part)
+            assert_close(mine, right, rtol=rtol, atol=atol, dtype=dtype, what=_place(what, expected, index))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
@@ -101,7 +100,7 @@ def assert_equal(actual: object, expected: object, *, what: str = "the result") 
         _same_container(actual, expected, what)
         assert isinstance(actual, list | tuple)
         for index_, (one, other) in enumerate(zip(actual, expected, strict=True)):
-            assert_equal(one, other, what=what if _holds_one(expected) else _part(what, index_))
+            assert_equal(one, other, what=_place(what, expected, index_))
     elif isinstance(expected, dict):
         _same_keys(actual, expected, what)
         assert isinstance(actual, dict)
@@ -280,9 +279,10 @@ def _part(what: str, key: object) -> str:
     return f"{what}[{key!r}]" if re.search(r" at (\[.*\])+$", what) else f"{what} at [{key!r}]"
 
 
-def _holds_one(value: list[Any] | tuple[Any, ...]) -> bool:
-    """Whether it is a list around one other: nobody has to be told which."""
-    return len(value) == 1 and isinstance(value[0], list | tuple | dict | torch.Tensor)
+def _place(what: str, whole: list[Any] | tuple[Any, ...], index: int) -> str:
+    """An item of a list. Where it is a list around one other, nobody has to be told which."""
+    alone = len(whole) == 1 and isinstance(whole[0], list | tuple | dict | torch.Tensor)
+    return what if alone else _part(what, index)
 
 
 def _sentence(what: str) -> str:

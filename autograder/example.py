@@ -14,7 +14,7 @@ import torch
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
 from autograder.student import Call, Kept, Student
 from autograder.values import Generator, Handle, Lazy, Opaque
-from autograder.written import container, holds, pasted, remark, told
+from autograder.written import container, cut, holds, pasted, remark, told
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
@@ -192,7 +192,7 @@ class _Made:
         """An argument; one too long to stand in a call gets a line of its own, under this name."""
         word = self._word(value)
         if len(word) <= WIDTH // 2 or not isinstance(value, str | list | tuple | dict):
-            return word if len(word) <= WIDTH else word[: WIDTH - 3] + "..."
+            return cut(word, WIDTH)
         name = self._fresh(name)
         room = WIDTH if {"'", '"'} & set(word) else 3 * WIDTH  # a line of numbers can be folded
         said, left_out = container(value, self._word, room - len(name) - 3)

@@ -53,11 +53,13 @@ class Worker:
 
     def cpu_seconds(self) -> float:
         """The processor time it has used so far; 0.0 where it has ended."""
+        if self._how:
+            return 0.0
         lines = Path(f"/proc/self/fdinfo/{self._watch}").read_text("ascii").splitlines()
-        fields = dict(line.split(":", 1) for line in lines)
+        pid = int(dict(line.split(":", 1) for line in lines)["Pid"])  # -1 once it is gone, and that means this process
         with contextlib.suppress(OSError):
             # The kernel's number for the clock of another process: clock_getcpuclockid(3), which Python does not have.
-            return time.clock_gettime((~int(fields["Pid"]) << 3) | 2)
+            return time.clock_gettime((~pid << 3) | 2) if pid > 0 else 0.0
         return 0.0
 
     def kill(self) -> str:

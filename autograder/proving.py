@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from autograder import figures, mutants, stability, strength
-from autograder.assignment import assignments, find_solutions, read_assignment
+from autograder.assignment import assignments, find_solutions
 from autograder.batch import today
 from autograder.errors import CourseBroken
 from autograder.killmatrix import Strength
@@ -40,10 +40,11 @@ def run_strength(options: Namespace) -> int:
             _written(solutions.parent, f"{name}.txt", strengthpage.text(one))
             print(strengthpage.text(one) if options.only else "\n".join([one.line, *one.faults]))
             print(f"  ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
-            if options.record and not options.only:
+            if options.record:
+                of = figures.digest(strength.table_of(folder, options.seed).assignment)
                 figures.record(
                     solutions.parent, name, date=today(), wrong=one.wrong[1], lose=one.wrong[0], named=one.named,
-                    right=one.right[1], keep=one.right[0], of=figures.digest(read_assignment(folder)),
+                    right=one.right[1], keep=one.right[0], of=of,
                 )  # fmt: skip
     page = _written(solutions.parent, "index.html", strengthpage.page(done, date=today()))
     print(f"Which check catches which mistake: {page.relative_to(solutions.parent)}, and as text beside it.")

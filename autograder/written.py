@@ -76,9 +76,9 @@ def container(value: Any, word: Any, room: int) -> tuple[str, str]:
     if len(whole) <= room:
         return whole, ""
     for kept in (2, 1):
-        cut = left + ", ".join([*parts[:kept], "...", *parts[max(kept, len(parts) - kept) :]]) + right
-        if len(cut + left_out) <= room:
-            return cut, left_out
+        ends = left + ", ".join([*parts[:kept], "...", *parts[max(kept, len(parts) - kept) :]]) + right
+        if len(ends + left_out) <= room:
+            return ends, left_out
     return f"{left}...{right}", left_out
 
 
@@ -88,9 +88,9 @@ def told(value: Any) -> str:
         parts = [f"{key!r}: {_counted(item)}" for key, item in value.items()]
         if sum(map(len, parts)) <= A_LINE:
             return f"{{{', '.join(parts)}}}"
-        return f"a dictionary with the keys {_cut(', '.join(map(str, value)), 120)}"
+        return f"a dictionary with the keys {cut(', '.join(map(str, value)), 120)}"
     if isinstance(value, list | tuple) and holds(value, (torch.Tensor,)):
-        return _cut("; ".join(map(told, value)), MOST_LETTERS)
+        return cut("; ".join(map(told, value)), MOST_LETTERS)
     if isinstance(value, tuple) and len(repr(value)) > MOST_LETTERS:  # a long dict among others would take all the room
         long = [isinstance(item, dict) and len(repr(item)) > A_LINE for item in value]
         most = MOST_LETTERS // max(long.count(False), 1)
@@ -123,7 +123,8 @@ def written(value: torch.Tensor) -> str:
     return re.sub(r"\b(inf|nan)\b", r"math.\1", repr(_rounded(value.tolist())))
 
 
-def _cut(text: str, limit: int) -> str:
+def cut(text: str, limit: int) -> str:
+    """Of a text so many letters, the last of them dots where something is left out."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -267,9 +267,13 @@ def test_a_dead_worker_is_replaced(zygote: Zygote) -> None:
     student = Student(link, prepare)
     with pytest.raises(WorkerLost, match=r"ended the whole Python process .exit 7."):
         student.dies()
+    assert student.cpu_seconds == 0.0
     assert student.scale(1) == 2.0
     assert len(starts) == 2
+    worker = link.worker
+    assert worker.cpu_seconds() > 0
     link.close()
+    assert worker.cpu_seconds() == 0.0
 
 
 class Scripted:

@@ -106,11 +106,16 @@ def test_the_canaries_do_not_change_the_course(tmp_path: Path) -> None:
 
 def test_nothing_comes_of_it_here() -> None:
     """At the best level that this machine gives, as whoever runs this: every third attack; all with `REDTEAM=all`."""
-    known = set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*"))
+    known = stages()
     result = red_team(AS_IT_IS, only=SHORT[::3])
     assert result["faults"] == []
     assert result["submissions"] == (len(SHORT[::3]) or len(TABLE))
-    assert set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*")) <= known, "the stage is still there"
+    assert stages() <= known, "the stage is still there"
+
+
+def stages() -> set[Path]:
+    """The folders of this command that lie there."""
+    return set(Path(tempfile.gettempdir()).glob(f"{folders._TEMPORARY}*"))
 
 
 @cache
