@@ -73,6 +73,8 @@ def send(connection: socket.socket, message: dict[str, Any]) -> None:
     if header_size > MAX_HEADER or body_size > MAX_BODY:
         text = f"a message of {header_size + body_size} bytes is too large to send"
         raise FrameError(text)
+    if body_size < CHUNK:  # at once: each write wakes the other side
+        start, buffers = start + b"".join(buffers), []
     connection.sendall(start)
     for part in buffers:
         connection.sendall(part)
@@ -94,11 +96,11 @@ def receive(
     if header_size > MAX_HEADER or body_size > MAX_BODY:
         message = f"a frame of {header_size + body_size} bytes is larger than allowed"
         raise FrameError(message)
-    header = _read(connection, header_size, deadline)
-    body = _read(connection, body_size, deadline)
-    assert header is not None
+    body = _read(connection, header_size + body_size, deadline)
     assert body is not None
-    return unpack(bytes(header), body, resolve)
+    header = bytes(body[:header_size])
+    del body[:header_size]
+    return unpack(header, body, resolve)
 
 
 def _no_constant(name: str) -> None:

@@ -233,7 +233,10 @@ def _modules(target: Any, args: Any, kwargs: Any) -> list[tuple[str, torch.nn.Mo
 
 
 def _seed(seed: int) -> None:
-    torch.manual_seed(seed)
+    # Not torch.manual_seed: where CUDA is not in use yet, that writes down its caller's whole stack, three times.
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(seed % 2**32)
