@@ -23,8 +23,9 @@ from autograder.report import Diagnosis
 from autograder.student import Kept, Outcome, Student
 
 Change = Callable[[str], str]
-# Questions are small; a known mistake that never ends costs this much once for each run of the bank.
-QUESTION_SECONDS = 3.0
+# Questions are small: the reference needs hundredths of a second. A student's code runs on a busier machine, and a
+# known mistake that never ends costs its limit once in each process that asks the bank.
+STUDENT_SECONDS, BANK_SECONDS = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -201,9 +202,9 @@ def with_solution(assignment: Assignment, replaced: dict[str, str]) -> list[tupl
     return [(name, replaced.get(name, source)) for name, source in assignment.reference_cells()]
 
 
-def answers(student: Student, questions: Battery) -> list[Any]:
-    """The student's answers to a battery, as plain values."""
-    before, student.seconds = student.seconds, QUESTION_SECONDS
+def answers(student: Student, questions: Battery, *, seconds: float = BANK_SECONDS) -> list[Any]:
+    """The student's answers to a battery, as plain values; each has so many seconds."""
+    before, student.seconds = student.seconds, seconds
     student.begin()
     try:
         return [_plain(item) for item in questions.ask(Asking(student))]
@@ -255,7 +256,7 @@ class Doctor:
         known = self._known(task)
         student.forget()
         try:
-            given = answers(student, self.bank.batteries[task])
+            given = answers(student, self.bank.batteries[task], seconds=STUDENT_SECONDS)
         except (WorkerLost, GraderError):
             raise
         except Exception:  # noqa: BLE001 - a question choked on an answer that none of the known mistakes gives
