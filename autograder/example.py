@@ -14,20 +14,24 @@ import torch
 from autograder.errors import Exhausted, StudentError, SubmissionError, WorkerLost
 from autograder.student import Call, Kept, Student
 from autograder.values import Generator, Handle, Lazy, Opaque
-from autograder.written import container, cut, holds, pasted, remark, told
+from autograder.written import WIDTH, container, cut, holds, joined, pasted, remark, side_by_side, told, written
 
 # After its first failure a check may run so many times more to find a smaller example. A count, not a time, so that
 # the same notebook gives the same report on a slow machine.
 SHRINK_RUNS = 150
-# So many lines are shown, and so many letters of one.
-MOST_LINES, WIDTH = 12, 88
+# So many lines are shown.
+MOST_LINES = 12
+# Of a tensor that was read, so many numbers.
+MOST_READ = 6
 # A class whose name is no longer gives its objects that name, a longer one its last word: CharTokenizer, tokenizer.
 SHORT_NAME = 6
 # What a built-in type's objects are called instead: the type's name is taken.
 INSTEAD = {"list": "groups", "dict": "entries"}
+# What objects of these types are called by everybody.
+USUAL = {"Parameter": "p", "ParameterList": "model"}
 # A temporary folder, or a file's name, as `tempfile` makes them: another at each run.
 FRESH_FOLDER, FRESH_NAME = re.compile(r"(?:/[\w.+-]+)*/tmp[a-z0-9_]{8}/"), re.compile(r"\btmp[a-z0-9_]{8}\b")
-# Methods that a check calls around the call that it is about.
+# Methods that a check calls around the call that it is about; `_brought_to` tells of those that change an object.
 HOUSEKEEPING = ("state_dict", "load_state_dict", "parameters", "double", "to", "eval", "train", "zero_grad", "detach")
 
 
@@ -89,14 +93,16 @@ def shown(calls: list[Call], own: Mapping[str, tuple[str, ...]] | None = None, m
     own: what the task defines, as `names.parameters` tells it: the last call of one of these is shown, where there is
     one. message: what the check says; where that is of a gradient, their gradients are shown and not their result.
     """
-    if not calls:
-        return ""
-    own = own or {}
-    wanted = [place for place, call in enumerate(calls) if not _housekeeping(call)]
+    own, real = own or {}, [place for place, call in enumerate(calls) if call.kind == "call"]
+    wanted = [place for place in real if not _housekeeping(calls[place])]
     of_task = [place for place in wanted if _whose(calls[place]) in own]
-    last = (of_task or wanted or [len(calls) - 1])[-1]
+    if not real:
+        return ""
+    last = (of_task or wanted or real)[-1]
     call, made = calls[last], _Made(calls[: last + 1], own)  # what came after it has not happened yet
-    lines = [*made.call(call), *_outcome(call, "gradient" in message.lower(), made.tensors)]
+    lines = made.call(call)
+    came = [*_outcome(call, "gradient" in message.lower(), made.tensors), *made.read(calls[last + 1 :])]
+    lines += ["# " + "; ".join(line.removeprefix("# ") for line in came)] if made.retold and came else came
     return _lasting("\n".join(lines if len(lines) <= MOST_LINES else ["...", *lines[1 - MOST_LINES :]]))
 
 
@@ -120,7 +126,7 @@ def _outcome(call: Call, of_gradient: bool, tensors: dict[str, torch.Tensor]) ->
 
 
 class _Made:
-    """The objects that a call needs, and the lines that make them."""
+    """The objects that a call needs, and the lines that make them; with attributes that are set, their whole story."""
 
     def __init__(self, calls: list[Call], own: Mapping[str, tuple[str, ...]]) -> None:
         self.calls, self.own = calls, own
@@ -129,9 +135,11 @@ class _Made:
         self.lines: list[str] = []
         self.taken: set[str] = set()
         self.tensors: dict[str, torch.Tensor] = {}
+        self.retold = False
 
     def call(self, call: Call) -> list[str]:
         """The lines of the call that is shown: tensors stand before it, by the names of its parameters."""
+        self._retell()
         itself = call.target is not None and call.name == call.target.type
         owner = self.name(call.target) if call.target else ""
         words, tensors = [], []
@@ -144,7 +152,37 @@ class _Made:
         called = owner if itself else f"{owner}.{call.name}" if owner else call.name
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in self.tensors.items())
         shown_call = f"{called}({', '.join(words)})" + (f"  # {shapes}" if shapes else "")
-        return _joined([*self.lines, *tensors, shown_call], len(self.lines))
+        lines = joined([*self.lines, *tensors, shown_call], len(self.lines))
+        return side_by_side(lines) if self.retold else lines
+
+    def _retell(self) -> None:
+        """What was set on the objects that the call needs, and what was called of them, in its order."""
+        *before, last = self.calls
+        found, needed, mine = _handles((last.target, last.args, last.kwargs)), set[int](), list[Call]()
+        while found - needed:
+            needed |= found
+            mine = [one for one in before if one.target is not None and one.target.id in needed and _changes(one)]
+            makers = [self.origins[identity] for identity in needed if identity in self.origins]
+            found = _handles([(one.target, one.args, one.kwargs, one.result) for one in (*mine, *makers)])
+        self.retold = any(one.kind == "set" for one in mine)
+        for one in before if self.retold else ():
+            if isinstance(one.result, Handle):
+                if one.result.id in needed:
+                    self.name(one.result)
+            elif one.target is not None and any(one is other for other in mine):
+                done = f"{one.name} = {self._word(one.args[0])}" if one.kind == "set" else self._called(one)
+                self.lines.append(f"{self.name(one.target)}.{done}")
+
+    def read(self, calls: list[Call]) -> list[str]:
+        """What a check read from the objects after the call, where their attributes are told at all."""
+        found = {}
+        for one in calls if self.retold else ():
+            name = self.names.get(one.target.id) if one.target is not None else None
+            if name is not None and (one.kind == "read" or one.name == "detach"):
+                value = one.result
+                short = isinstance(value, torch.Tensor) and value.numel() <= MOST_READ
+                found[f"{name}.{one.name}" if one.kind == "read" else name] = written(value) if short else told(value)
+        return [f"# {name}: {value}" for name, value in found.items()]
 
     def _arguments(self, call: Call) -> list[tuple[str, Any]]:
         """The arguments by the names of what they are handed to."""
@@ -157,15 +195,20 @@ class _Made:
         call = self.origins.get(handle.id)
         if handle.id in self.names or call is None:
             return self.names.get(handle.id, f"<your {handle.type}>")
-        words = [(key, self.word(value, key)) for key, value in self._arguments(call)]
-        made = f"{call.name}({', '.join(f'{key}={word}' if key in call.kwargs else word for key, word in words)})"
+        made = self._called(call)
         if call.target is not None:
-            return f"{self.name(call.target)}.{made}"
+            return re.sub(r"\.__getitem__\((.*)\)$", r"[\1]", f"{self.name(call.target)}.{made}")
         parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", handle.type)
-        name = self._fresh((parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower())
+        word = (parts[-1] if parts and len(handle.type) > SHORT_NAME else handle.type).lower()
+        name = self._fresh(USUAL.get(handle.type, word))
         self.lines.append(f"{name} = {made}{self._brought_to(handle)}")
         self.names[handle.id] = name
         return name
+
+    def _called(self, call: Call) -> str:
+        """The call with its arguments, as it stands after what it is called of."""
+        words = [(key, self.word(value, key)) for key, value in self._arguments(call)]
+        return f"{call.name}({', '.join(f'{key}={word}' if key in call.kwargs else word for key, word in words)})"
 
     def _fresh(self, name: str) -> str:
         """A name that nothing else has, here or in Python."""
@@ -176,14 +219,15 @@ class _Made:
 
     def _brought_to(self, handle: Handle) -> str:
         """The calls that gave the object its number type, device and mode, each the last of its kind."""
-        mine = [one for one in self.calls if one.target == handle]
+        mine = [one for one in self.calls if one.target == handle and one.kind == "call"]
         last: dict[str, str] = {}
         for one in mine:
             kind = {"eval": "mode", "train": "mode", "double": "type", "to": "type"}.get(one.name)
             if kind is not None:
                 last.pop(kind, None)
                 last[kind] = f".{one.name}({', '.join(map(self.word, one.args))})"
-        loaded = [one.args[:1] for one in mine if one.name == "load_state_dict"]
+        of_loading = [one for one in mine if one.name == "load_state_dict" and not (self.retold and _changes(one))]
+        loaded = [one.args[:1] for one in of_loading]
         of_test = all(isinstance(given, dict) and "param_groups" not in given for args in loaded for given in args)
         then = "with weights of the test" if of_test else "then load_state_dict(...)"
         return "".join(last.values()) + (f"  # {then}" if loaded else "")
@@ -216,15 +260,16 @@ class _Made:
         return repr(value)
 
 
-def _joined(lines: list[str], makers: int) -> list[str]:
-    """The lines, of which the first so many make objects; one that only another of these needs is put into that."""
-    for place in range(makers):
-        name, _, made = lines[place].partition(" = ")
-        used = re.compile(rf"(?<![\w.'\"]){re.escape(name)}\b(?!=)")
-        uses = [other for other in range(place + 1, len(lines)) for _ in used.findall(lines[other])]
-        if len(uses) != 1 or uses[0] >= makers or not re.match(r"[A-Z]\w+\(", made) or "  # " in made:
-            continue
-        longer = re.sub(used.pattern + r"(?![.(])", made.replace("\\", r"\\"), lines[uses[0]])
-        if longer != lines[uses[0]] and len(longer) <= WIDTH:
-            lines[place], lines[uses[0]] = "", longer
-    return [line for line in lines if line]
+def _changes(call: Call) -> bool:
+    """Whether it may change the object: an attribute is set, or a method called that `_brought_to` does not tell of."""
+    if call.name == "load_state_dict":
+        return bool(_handles(call.args))
+    return call.kind == "set" or (call.kind == "call" and call.name not in HOUSEKEEPING)
+
+
+def _handles(value: Any) -> set[int]:
+    """The objects in the notebook that a value holds, however deep."""
+    if isinstance(value, Kept | Handle):
+        return {value.handle.id if isinstance(value, Kept) else value.id}
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return set[int]().union(*map(_handles, items))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -42,7 +42,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Call:
-    """One call as it was made, for showing the student."""
+    """One call as it was made, or an attribute set or read, for showing the student."""
 
     name: str
     args: tuple[Any, ...]
@@ -50,6 +50,7 @@ class Call:
     result: Any = None
     target: Handle | None = None  # the object that has this method, or that is called itself
     gradients: list[Any] | None = None  # those of its tensors, where they were asked for
+    kind: Literal["call", "set", "read"] = "call"  # an attribute has the value as its argument, or as the result
 
 
 class Student:
@@ -79,8 +80,9 @@ class Student:
         return self.keep(name, *args, **kwargs)
 
     def keep(self, name: str, *args: Any, **kwargs: Any) -> Kept:
-        """Call a function and keep its result in the worker."""
-        return Kept(self, self._observe(name, (), args, kwargs, keep=True).value)
+        """Call a function and keep its result in the worker; `name` may be dotted: "torch.nn.Parameter"."""
+        first, *path = name.split(".")
+        return Kept(self, self._observe(first, path, args, kwargs, keep=True).value)
 
     def generator(self, seed: int, device: str = "cpu") -> Generator:
         """As an argument: a fresh `torch.Generator` with this seed."""
@@ -105,6 +107,7 @@ class Student:
 
     def set(self, kept: Kept, name: str, value: Any) -> None:
         """Set an attribute of an object kept in the worker."""
+        self.calls.append(Call(name, (value,), {}, None, kept.handle, kind="set"))
         self._ask("set", target=kept.handle, path=[], name=name, value=_unwrapped(value))
 
     def files(self) -> list[str]:
@@ -149,11 +152,11 @@ class Student:
         seed: seed the global random state before.
         """
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        if isinstance(target, str):
+        if isinstance(target, str) and not path:  # else it is a library's
             self.asked.add(target)
-        shown = path[-1] if path else target if isinstance(target, str) else target.type
         owner = target if isinstance(target, Handle) else None
-        self.calls.append(Call(str(shown), tuple(args), dict(kwargs), None, owner))
+        shown = ".".join(path if owner and path else [target.type] if owner else [target, *path])
+        self.calls.append(Call(shown, tuple(args), dict(kwargs), None, owner))
         reply = self._ask(
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
             kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
@@ -187,7 +190,8 @@ class Student:
             self._ready = False
             raise
         if "error" in reply:
-            raise _as_student_error(reply["error"], self.calls[-1].name if self.calls else "")
+            last = next((call.name for call in reversed(self.calls) if call.kind == "call"), "")
+            raise _as_student_error(reply["error"], last)
         return reply.get("value")
 
 
@@ -271,7 +275,9 @@ class Kept:
 
     def get(self, path: str) -> Any:
         """The value of an attribute; `path` may be dotted."""
-        return self._student._ask("get", target=self.handle, path=path.split("."), keep=False)  # noqa: SLF001
+        value = self._student._ask("get", target=self.handle, path=path.split("."), keep=False)  # noqa: SLF001
+        self._student.calls.append(Call(path, (), {}, value, self.handle, kind="read"))
+        return value
 
     def keep(self, path: str, *args: Any, **kwargs: Any) -> Kept:
         """Call a method and keep its result; without arguments an attribute that is not callable is kept itself."""

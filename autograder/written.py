@@ -10,6 +10,10 @@ import torch
 
 from autograder.compare import short
 
+# So many letters of a line of an example are shown.
+WIDTH = 88
+# A line that sets an attribute, and one that makes an object.
+_SETS, _MAKES = re.compile(r"\w+\.[\w.]+ = "), re.compile(r"\w+ = ")
 # A tensor of more numbers is shown by its shape.
 MOST_NUMBERS, MOST_WHOLE_NUMBERS = 12, 40
 MOST_LETTERS, A_LINE = 200, 75
@@ -132,3 +136,29 @@ def _rounded(value: Any, digits: int = 4) -> Any:
     if isinstance(value, list):
         return [_rounded(item, digits) for item in value]
     return float(f"{value:.{digits}g}") if isinstance(value, float) else value
+
+
+def joined(lines: list[str], makers: int) -> list[str]:
+    """The lines, of which the first so many make objects; one that only another of these needs is put into that."""
+    for place in range(makers):
+        name, _, made = lines[place].partition(" = ")
+        used = re.compile(rf"(?<![\w.'\"]){re.escape(name)}\b(?!=)")
+        uses = [other for other in range(place + 1, len(lines)) for _ in used.findall(lines[other])]
+        if len(uses) != 1 or uses[0] >= makers or not re.match(r"[A-Z]\w+\(", made) or "  # " in made:
+            continue
+        longer = re.sub(used.pattern + r"(?![.(])", made.replace("\\", r"\\"), lines[uses[0]])
+        if longer != lines[uses[0]] and len(longer) <= WIDTH:
+            lines[place], lines[uses[0]] = "", longer
+    return [line for line in lines if line]
+
+
+def side_by_side(lines: list[str]) -> list[str]:
+    """Attributes are set on the line of what comes next, where there is room: a step takes a line and not two."""
+    told: list[str] = []
+    for line in lines:
+        room = WIDTH - len(told[-1]) - 2 if told else 0
+        if told and _SETS.match(told[-1].rpartition("; ")[2]) and not _MAKES.match(line) and len(line) <= room:
+            told[-1] += f"; {line}"
+        else:
+            told.append(line)
+    return told

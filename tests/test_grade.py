@@ -266,6 +266,32 @@ def test_what_a_call_needs_is_made_first() -> None:
     ]  # fmt: skip
 
 
+def test_what_was_set_on_an_object_is_told() -> None:
+    """In its order, with the calls between, and what a check read of it afterwards."""
+    p, sgd = Handle(1, "Parameter"), Handle(2, "SGD")
+    kept, x = Kept(Student(InProcess()), p), torch.tensor([1.0, 2.0])
+    calls = [
+        Call("torch.nn.Parameter", (x,), {}, p),
+        Call("SGD", ([kept],), {"lr": 0.5}, sgd),
+        Call("grad", (x,), {}, None, p, kind="set"),
+        Call("step", (), {}, None, sgd),
+        Call("grad", (None,), {}, None, p, kind="set"),
+        Call("step", (), {}, None, sgd),
+        Call("detach", (), {}, x / 2, p),
+        Call("grad", (), {}, None, p, kind="read"),
+    ]
+    assert shown(calls, {"SGD": (), "SGD.step": ()}).split("\n") == [
+        "p = torch.nn.Parameter(torch.tensor([1.0, 2.0]))",
+        "sgd = SGD([p], lr=0.5)",
+        "p.grad = torch.tensor([1.0, 2.0]); sgd.step()",
+        "p.grad = None; sgd.step()",
+        "# p: [0.5, 1.0]; p.grad: None",
+    ]
+    untold = [*calls[:2], *calls[5:]]
+    assert shown(untold).split("\n")[-1] == "sgd.step()", "where nothing is set, only the call"
+    assert shown(calls[-1:]) == ""
+
+
 def test_the_call_shown_is_one_of_the_task_s_own() -> None:
     """By the names of its parameters; what the check called besides is not what the student wrote."""
     own = parameters("def f(q, k, *, mask=None): ...\nclass Layer:\n    def __init__(self, vocab): ...\n    def forward(self, ids): ...")

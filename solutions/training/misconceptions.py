@@ -788,15 +788,15 @@ def learning_rate(step, *, peak, floor, warmup_steps, total_steps):
 def clip_questions(ask):
     """Too long, short enough, without gradients, from a generator, and whether the tensors stay the same."""
     questions = []
-    for share, scale in ((0.4, 2.0), (2.0, 2.0), (0.4, 0.01)):
+    for share, scale in ((0.4, 2.0), (2.0, 2.0), (0.4, 0.1)):
         norm, gradients = hidden.clipped(ask, 2, share, scale)
         questions += [norm, gradients]
-    model, parameters = hidden.with_gradients(ask, 3)
+    bare, *parameters = ask.keep("torch.nn.Parameter", hidden.values(7, 2)), *hidden.with_gradients(ask, 3)
     tensors = [parameter.keep("grad") for parameter in parameters]
+    model = ask.keep("torch.nn.ParameterList", [bare, *parameters])
     questions.append(ask.clip_gradients(model.keep("parameters"), 0.5))
     questions += [[parameter.get("grad") for parameter in parameters], [tensor.detach() for tensor in tensors]]
-    model = gpt(ask)
-    questions.append(ask.clip_gradients([model.keep(name) for name in hidden.SOME], 1.0))
+    questions.append(ask.clip_gradients([bare], 1.0))
     return questions
 
 
@@ -1024,23 +1024,24 @@ def clip_gradients(parameters, max_norm):
 def adamw_questions(ask):
     """Drives that move one thing at a time: moments, decay, eps, betas, late gradients, groups, rates, saved state."""
     def drive(*arguments, **settings):
-        return list(hidden.drive(*arguments, **settings))
+        return list(hidden.drive(ask, *arguments, **settings))
 
+    every = [hidden.VECTOR, hidden.MATRIX, hidden.OTHER]
     groups = [{"lr": 0.2, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "eps": 0.1}, {"weight_decay": 0.7}]
     try:
-        in_groups = drive(ask.target, groups, 2, lr=0.1, weight_decay=0.2)
+        in_groups = list(hidden.drive(ask.target, every, groups, 2, lr=0.1, weight_decay=0.2))
     except StudentError as error:
         in_groups = error.kind
     return [
-        drive(ask, None, 3, lr=0.1, weight_decay=0.0),
-        drive(ask, None, 2),
-        drive(ask, None, 3, lr=0.1, weight_decay=0.5),
-        drive(ask, None, 2, lr=0.1, weight_decay=0.0, eps=0.4),
-        drive(ask, None, 3, lr=0.1, weight_decay=0.3, betas=(0.6, 0.8)),
-        drive(ask, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}),
+        drive(every, None, 3, lr=0.1, weight_decay=0.0),
+        drive(every, None, 2),
+        drive(every, None, 3, lr=0.1, weight_decay=0.5),
+        drive(every, None, 2, lr=0.1, weight_decay=0.0, eps=0.4),
+        drive(every, None, 3, lr=0.1, weight_decay=0.3, betas=(0.6, 0.8)),
+        drive(every, None, 4, lr=0.1, weight_decay=0.3, missing={(0, 1), (2, 2)}),
         in_groups,
-        drive(ask, None, 3, lr=9.0, weight_decay=0.5, rates=[0.1, 0.3, 0.05]),
-        drive(ask, None, 4, lr=0.1, weight_decay=0.3, reload=2),
+        drive(every, None, 3, lr=9.0, weight_decay=0.5, rates=[0.1, 0.3, 0.05]),
+        drive(every, None, 4, lr=0.1, weight_decay=0.3, reload=2),
     ]
 
 
