@@ -44,6 +44,13 @@ def data_folder() -> Path:
     raise FileNotFoundError(message)
 
 
+@functools.cache
+def digest() -> str:
+    """A hash of all files in the folder `data`."""
+    files = sorted(path for path in data_folder().iterdir() if path.is_file())
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()
+
+
 def shakespeare() -> str:
     """Read the course's text: nine plays, 1.2 MB of plain ASCII."""
     return (data_folder() / _TEXT).read_text(encoding="utf-8")

