@@ -376,13 +376,13 @@ return e / torch.where(s == 0, torch.ones_like(s), s)
 
 @honest(task="softmax")
 def softmax_clamped_sum(source):
-    """The sum is clamped from below."""
+    """The sum is clamped from below (not at the smallest number there is: gradients divided by that overflow)."""
     return body(
         source,
         """
 biggest = torch.amax(x, dim, keepdim=True).clamp(min=torch.finfo(x.dtype).min)
 powers = torch.exp(x - biggest)
-return powers / powers.sum(dim, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+return powers / powers.sum(dim, keepdim=True).clamp(min=1e-30)
 """,
     )
 
