@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
+import sys
 
 NEW_MOUNT, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x00020000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
 READ_ONLY, NO_SETUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
@@ -13,8 +13,18 @@ _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER, _SET_NO_NEW_PRIVS = 1, 4, 3
 _SIGKILL = 9
 _CAPABILITY_VERSION_3 = 0x20080522
 
+# Looked up and described here, once: a worker that did it would pay for it in pages copied from the zygote. `syscall`
+# and `prctl` are variadic, so integers must be passed to them as wide as a register.
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+if sys.platform == "linux":  # nothing of this is used elsewhere, but the module can be imported
+    _libc.unshare.argtypes = (ctypes.c_int,)
+    _libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    _libc.capset.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+_NONE = ctypes.c_ulong(0)
+_THIS_PROCESS = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+_NO_CAPABILITIES = (ctypes.c_uint32 * 6)()
 
 
 def _checked(result: int, what: str) -> int:
@@ -30,14 +40,12 @@ def syscall(what: str, number: int, *arguments: object) -> int:
     Raises:
         OSError: the kernel refused; the message opens with `what`.
     """
-    # The C function is variadic: integers must be passed as wide as a register.
     wide = [ctypes.c_long(item) if isinstance(item, int) else item for item in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *wide), what)
 
 
 def _prctl(what: str, option: int, value: int) -> None:
-    none = ctypes.c_ulong(0)
-    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(value), none, none, none), what)
+    _checked(_libc.prctl(option, ctypes.c_ulong(value), _NONE, _NONE, _NONE), what)
 
 
 def prctl_filter(option: int, mode: int, record: bytes) -> None:
@@ -46,8 +54,7 @@ def prctl_filter(option: int, mode: int, record: bytes) -> None:
     Raises:
         OSError: the kernel refused.
     """
-    none = ctypes.c_ulong(0)
-    _checked(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(mode), record, none, none), "PR_SET_SECCOMP")
+    _checked(_libc.prctl(option, ctypes.c_ulong(mode), record, _NONE, _NONE), "PR_SET_SECCOMP")
 
 
 def die_with_parent() -> None:
@@ -80,7 +87,7 @@ def unshare(flags: int) -> None:
     Raises:
         OSError: not permitted here (containers, AppArmor), or more than one thread.
     """
-    _checked(_libc.unshare(ctypes.c_int(flags)), "unshare")
+    _checked(_libc.unshare(flags), "unshare")
 
 
 def children_in(namespace: int) -> None:
@@ -89,7 +96,7 @@ def children_in(namespace: int) -> None:
     Raises:
         OSError: the kernel refused.
     """
-    _checked(_libc.setns(ctypes.c_int(namespace), ctypes.c_int(NEW_PID)), "setns")
+    _checked(_libc.setns(namespace, NEW_PID), "setns")
 
 
 def keep_identity(uid: int, gid: int) -> None:
@@ -98,9 +105,18 @@ def keep_identity(uid: int, gid: int) -> None:
     Raises:
         OSError: the kernel refused the map.
     """
-    Path("/proc/self/setgroups").write_text("deny", "ascii")  # without this no group map is allowed
-    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", "ascii")
-    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", "ascii")
+    _put("/proc/self/setgroups", b"deny")  # without this no group map is allowed
+    _put("/proc/self/uid_map", b"%d %d 1" % (uid, uid))
+    _put("/proc/self/gid_map", b"%d %d 1" % (gid, gid))
+
+
+def _put(path: str, content: bytes) -> None:
+    # Without Python's own files, whose layers would touch some seventy pages more in every worker.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, content)
+    finally:
+        os.close(descriptor)
 
 
 def private_mounts() -> None:
@@ -109,7 +125,7 @@ def private_mounts() -> None:
     Raises:
         OSError: the kernel refused.
     """
-    _checked(_libc.mount(b"none", b"/", None, ctypes.c_ulong(_MOUNT_PRIVATE), None), "mount --make-rprivate /")
+    _checked(_libc.mount(b"none", b"/", None, _MOUNT_PRIVATE, None), "mount --make-rprivate /")
 
 
 def mount_memory(target: str, flags: int, options: str) -> None:
@@ -118,8 +134,7 @@ def mount_memory(target: str, flags: int, options: str) -> None:
     Raises:
         OSError: the kernel refused.
     """
-    path = os.fsencode(target)
-    result = _libc.mount(b"tmpfs", path, b"tmpfs", ctypes.c_ulong(flags), options.encode("ascii"))
+    result = _libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", flags, options.encode("ascii"))
     _checked(result, f"mount tmpfs on {target}")
 
 
@@ -129,6 +144,4 @@ def drop_capabilities() -> None:
     Raises:
         OSError: the kernel refused.
     """
-    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    nothing = (ctypes.c_uint32 * 6)()
-    _checked(_libc.capset(header, nothing), "capset")
+    _checked(_libc.capset(_THIS_PROCESS, _NO_CAPABILITIES), "capset")

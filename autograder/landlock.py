@@ -7,6 +7,7 @@ the version. The filter in `seccomp.py` closes the same doors where the version 
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import stat
 from collections.abc import Sequence
@@ -41,6 +42,7 @@ class _Beneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
+@functools.cache
 def version() -> int:
     """The kernel's Landlock version; 0 where there is none."""
     try:
@@ -49,28 +51,49 @@ def version() -> int:
         return 0
 
 
-def restrict(readable: Sequence[str], scratch: str) -> int:
-    """Allow reading below `readable`, working below `scratch`, four harmless devices, and no more; gives the version.
+def rules(readable: Sequence[str]) -> int:
+    """Allow reading below `readable` and four harmless devices: an open set of rules that binds nobody yet.
+
+    It is a worker's own, since its scratch comes in later; but all this a zygote can do before the worker is born.
 
     Raises:
         OSError: the kernel has no Landlock, or refused.
     """
-    known = version()
-    handled = _ALL_FILE_RIGHTS[max((step for step in _ALL_FILE_RIGHTS if step <= known), default=1)]
-    rules = _Rules(handled, _ALL_TCP if known >= _TCP_SINCE else 0, _ALL_SCOPES if known >= _SCOPES_SINCE else 0)
+    known, handled = version(), _handled()
+    record = _Rules(handled, _ALL_TCP if known >= _TCP_SINCE else 0, _ALL_SCOPES if known >= _SCOPES_SINCE else 0)
     # An old kernel refuses a record longer than the one it knows unless the rest is zero, which it is.
-    ruleset = kernel.syscall("landlock_create_ruleset", _CREATE, ctypes.byref(rules), ctypes.sizeof(rules), 0)
+    ruleset = kernel.syscall("landlock_create_ruleset", _CREATE, ctypes.byref(record), ctypes.sizeof(record), 0)
     try:
         for path in readable:
             _allow(ruleset, path, _READ & handled)
-        _allow(ruleset, scratch, _SCRATCH & handled)
         for path in DEVICES:
             _allow(ruleset, path, _DEVICE & handled)
+    except OSError:
+        os.close(ruleset)
+        raise
+    return ruleset
+
+
+def restrict(ruleset: int, scratch: str) -> int:
+    """Allow working below `scratch`, what `rules` has allowed, and no more, for good; gives the version.
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    try:
+        _allow(ruleset, scratch, _SCRATCH & _handled())
         kernel.no_new_privileges()
         kernel.syscall("landlock_restrict_self", _RESTRICT, ruleset, 0)
     finally:
         os.close(ruleset)
-    return known
+    return version()
+
+
+@functools.cache
+def _handled() -> int:
+    """All the rights to files that this kernel knows of."""
+    known = version()
+    return _ALL_FILE_RIGHTS[max((step for step in _ALL_FILE_RIGHTS if step <= known), default=1)]
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -161,10 +161,11 @@ class Link:
             with its, reporter:
                 request = json.dumps({"serve": entry}).encode()
                 socket.send_fds(self.control, [request], [its.fileno(), reporter.fileno()])
-            watch = self._receive_watch()
+            # The worker's own word first, though it is sent last: this process wakes only once.
             with report:
                 report.settimeout(_FORK_SECONDS)
                 born = json.loads(report.recv(_MESSAGE_BYTES) or b'{"error": "it ended before its walls were up"}')
+            watch = self._receive_watch()
             if "layers" not in born:
                 raise Broken(born["error"])  # noqa: TRY301 - both ways of failing end the same
         except (OSError, Broken) as error:

@@ -98,6 +98,7 @@ _STEP = struct.Struct("HBBI")
 _Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, constant
 
 
+@functools.cache
 def supported() -> bool:
     """Whether the filter knows this machine's system call numbers."""
     return platform.machine() in _ARCHITECTURES
@@ -111,17 +112,22 @@ def install(*, host_files: bool) -> None:
     """
     if not supported():
         raise OSError(errno.ENOSYS, f"no system call table for {platform.machine()}")
-    raw = compiled(os.getpid(), host_files=host_files)
-    kept = ctypes.create_string_buffer(raw)
-    filter_record = struct.pack("HL", len(raw) // _STEP.size, ctypes.addressof(kept))
+    record = compiled(os.getpid(), host_files=host_files)
     kernel.no_new_privileges()
-    kernel.prctl_filter(_SET_SECCOMP, _FILTER_MODE, filter_record)
+    kernel.prctl_filter(_SET_SECCOMP, _FILTER_MODE, bytes(record))
+
+
+class _Record(ctypes.Structure):
+    """The kernel's struct sock_fprog."""
+
+    _fields_ = (("steps", ctypes.c_ushort), ("program", ctypes.c_char_p))
 
 
 @functools.cache
-def compiled(own_pid: int, *, host_files: bool) -> bytes:
+def compiled(own_pid: int, *, host_files: bool) -> _Record:
     """The filter as the kernel reads it; kept, so that a zygote can build its workers' before they are born."""
-    return b"".join(_STEP.pack(*step) for step in program(platform.machine(), own_pid, host_files=host_files))
+    steps = program(platform.machine(), own_pid, host_files=host_files)
+    return _Record(len(steps), b"".join(_STEP.pack(*step) for step in steps))
 
 
 def program(machine: str, own_pid: int, *, host_files: bool) -> list[_Instruction]:

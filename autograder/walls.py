@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -31,13 +31,16 @@ class Start:
     no_own_processes: str  # why not, if not
     user: int | None  # whom they are to become
     tasks: int  # threads that the present user runs besides
-    held: int  # bytes of address space in use: libraries, mostly, and on CUDA builds many gigabytes of them
+    limits: tuple[tuple[int, int], ...]  # the kernel's, all but the one on threads
 
     @classmethod
-    def here(cls, *, no_own_processes: str, user: int | None) -> Start:
+    def here(cls, plan: Plan, *, no_own_processes: str, user: int | None) -> Start:
         """Measured in the zygote, once everything is imported."""
+        # Address space in use: libraries, mostly, and on CUDA builds many gigabytes of them.
         held = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
-        return cls(not no_own_processes, no_own_processes, user, _tasks_of(os.getuid()), held)
+        addresses = held + plan.limits.memory_bytes if plan.switches.addresses else resource.RLIM_INFINITY
+        limits = tuple((what, _at_most(what, value)) for what, value in _limits(plan.limits, addresses).items())
+        return cls(not no_own_processes, no_own_processes, user, _tasks_of(os.getuid()), limits)
 
 
 @dataclass
@@ -58,8 +61,10 @@ class _Attempts:
             return otherwise
 
 
-def confine(plan: Plan, start: Start) -> Layers:
+def confine(plan: Plan, start: Start, rules: Sequence[int]) -> Layers:
     """Put up every wall of the plan that this machine offers; gives which ones stand, and why others do not.
+
+    `rules` is what `drawn_up` gave.
 
     Raises:
         OSError: a limit that no machine may lack could not be set.
@@ -72,8 +77,8 @@ def confine(plan: Plan, start: Start) -> Layers:
         scratch = tried("scratch", lambda: _scratch(plan, start.user), scratch)
     shared = not ("user" in namespaces or start.user is not None)
     threads = plan.limits.threads + (start.tasks + _MORE_TASKS if shared else 0)
-    addresses = start.held + plan.limits.memory_bytes if switches.addresses else resource.RLIM_INFINITY
-    _limit(plan.limits, addresses, threads)
+    for what, value in (*start.limits, (resource.RLIMIT_NPROC, _at_most(resource.RLIMIT_NPROC, threads))):
+        resource.setrlimit(what, (value, value))  # the hard one too, so that it cannot be raised again
     if start.own_processes:
         namespaces.append("pid")
     else:
@@ -88,7 +93,7 @@ def confine(plan: Plan, start: Start) -> Layers:
         "namespaces": sorted(namespaces),
         "scratch": scratch,
         "own_user": changed,
-        "landlock": tried("landlock", lambda: _landlock(plan), 0, wanted=switches.landlock),
+        "landlock": tried("landlock", lambda: _landlock(plan, rules), 0, wanted=switches.landlock),
         "seccomp": tried("seccomp", lambda: _seccomp(plan), otherwise=False, wanted=switches.seccomp),
         "refused": tried.refused,
     }
@@ -124,9 +129,9 @@ def _become(user: int | None) -> bool:
     return True
 
 
-def _limit(limits: Limits, address_space: int, threads: int) -> None:
-    """Set the kernel's limits, each so that it cannot be raised again."""
-    values = {
+def _limits(limits: Limits, address_space: int) -> dict[int, int]:
+    """The kernel's limits and what each is to be."""
+    return {
         resource.RLIMIT_AS: address_space,
         resource.RLIMIT_CPU: limits.cpu_seconds,
         resource.RLIMIT_NOFILE: limits.open_files,
@@ -135,12 +140,13 @@ def _limit(limits: Limits, address_space: int, threads: int) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_MEMLOCK: 0,
         resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_NPROC: threads,
     }
-    for what, value in values.items():
-        _, hard = resource.getrlimit(what)
-        least = min((limit for limit in (value, hard) if limit != resource.RLIM_INFINITY), default=hard)
-        resource.setrlimit(what, (least, least))
+
+
+def _at_most(what: int, value: int) -> int:
+    """The limit, or what it is now where that is less."""
+    _, hard = resource.getrlimit(what)
+    return min((limit for limit in (value, hard) if limit != resource.RLIM_INFINITY), default=hard)
 
 
 def _tasks_of(user: int) -> int:
@@ -155,8 +161,16 @@ def _tasks_of(user: int) -> int:
     return count
 
 
-def _landlock(plan: Plan) -> int:
-    return landlock.restrict(plan.readable, plan.scratch)
+def drawn_up(plan: Plan) -> list[int]:
+    """Landlock's rules for one worker, open, before it is born; none where it has to find out itself why not."""
+    try:
+        return [landlock.rules(plan.readable)] if plan.switches.landlock else []
+    except OSError:
+        return []
+
+
+def _landlock(plan: Plan, rules: Sequence[int]) -> int:
+    return landlock.restrict(rules[0] if rules else landlock.rules(plan.readable), plan.scratch)
 
 
 def _seccomp(plan: Plan) -> bool:

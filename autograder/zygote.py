@@ -18,7 +18,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autograder import kernel, seccomp, walls
@@ -48,6 +48,8 @@ class Zygote:
         self.control, self.plan, self.namespace, self.user = control, plan, namespace, user
         self.refused = refused
         self.entries: dict[str, Serve] = {}
+        self.ending = select.poll()  # says in a worker that this process has ended
+        self.ending.register(os.pidfd_open(os.getpid()), select.POLLIN)
         self.scratch = Path(plan.scratch)
         if user is not None:
             os.chown(self.scratch, user, user)
@@ -69,41 +71,41 @@ class Zygote:
 
     def run(self) -> None:
         """Answer until the grader hangs up."""
-        start = walls.Start.here(no_own_processes=self.refused, user=self.user)
+        start = walls.Start.here(self.plan, no_own_processes=self.refused, user=self.user)
         self.control.send(json.dumps({"ready": sys.version.split()[0]}).encode())
         while True:
+            rules = walls.drawn_up(self.plan)  # here, where nobody waits for them
             raw, handed, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, 2, socket.MSG_CMSG_CLOEXEC)
             if not raw:
                 return
-            pid, watch = self._fork(start, json.loads(raw)["serve"], *handed)
-            for descriptor in handed:
+            pid, watch = self._fork(start, json.loads(raw)["serve"], handed, rules)
+            for descriptor in (*handed, *rules):
                 os.close(descriptor)
             socket.send_fds(self.control, [json.dumps({"forked": pid}).encode()], [watch])
             self._until_gone(pid, watch)
 
-    def _fork(self, start: walls.Start, entry: str, answers: int, report: int) -> tuple[int, int]:
+    def _fork(self, start: walls.Start, entry: str, sockets: Sequence[int], rules: Sequence[int]) -> tuple[int, int]:
         """Start a worker; gives its pid and a file that tells of its end."""
-        me = os.pidfd_open(os.getpid())
+        answers, report = sockets
         if self.namespace is not None:
             kernel.unshare(kernel.NEW_PID)
         pid = os.fork()
         if pid == 0:
-            self._worker(entry, answers, report, me, start)
+            self._worker(entry, answers, report, rules, start)
         if self.namespace is not None:
             kernel.children_in(self.namespace)
-        os.close(me)
         return pid, os.pidfd_open(pid)
 
-    def _worker(self, entry: str, answers: int, report: int, parent: int, start: walls.Start) -> None:
+    def _worker(self, entry: str, answers: int, report: int, rules: Sequence[int], start: walls.Start) -> None:
         """In the child: walls first, then the entry; never comes back."""
         try:
             kernel.die_with_parent()
-            if select.select([parent], [], [], 0)[0]:
+            if self.ending.poll(0):
                 os._exit(_STARTED_WRONG)  # the parent was gone before it could be watched
             self.control.detach()
             os.setsid()
-            answers, report = _only(answers, report)
-            layers = walls.confine(self.plan, start)
+            answers, report, *rules = _only(answers, report, *rules)
+            layers = walls.confine(self.plan, start, rules)
             os.write(report, json.dumps({"layers": layers}).encode())
         except BaseException as error:  # noqa: BLE001 - whatever it was, it must not run on as a second zygote
             with contextlib.suppress(OSError):
@@ -123,7 +125,7 @@ class Zygote:
         waiting = select.poll()
         waiting.register(watch, select.POLLIN)
         waiting.register(self.control, select.POLLIN)
-        tree = Tree(watch, self.plan.limits)
+        tree: Tree | None = None  # most workers end before they are looked at
         gone = excess = ""
         while not gone:
             ready = dict(waiting.poll(_LOOK_MS))
@@ -132,8 +134,10 @@ class Zygote:
                 # Nothing is asked for while a worker lives: this is the grader's hanging up.
                 signal.pidfd_send_signal(watch, signal.SIGKILL)
                 waiting.unregister(self.control)
-            if not (ready or excess) and (excess := tree.excess()):
-                signal.pidfd_send_signal(watch, signal.SIGKILL)
+            if not (ready or excess):
+                tree = tree or Tree(watch, self.plan.limits)
+                if excess := tree.excess():
+                    signal.pidfd_send_signal(watch, signal.SIGKILL)
         os.close(watch)
         _, status, usage = os.wait4(pid, 0)
         # What was there at its birth is shared with this process, and no worker's doing.
@@ -144,19 +148,18 @@ class Zygote:
         wipe(self.scratch)  # nothing to do where the worker had mounted its own over it
 
 
-def _only(answers: int, report: int) -> tuple[int, int]:
-    """Keep two descriptors and nothing else; standard input, output and error lead nowhere."""
+def _only(*kept: int) -> Sequence[int]:
+    """Keep these descriptors, as 3, 4 and so on, and no others; standard input, output and error lead nowhere."""
     nowhere = os.open(os.devnull, os.O_RDWR)
-    kept = [os.dup(nowhere), os.dup(answers), os.dup(report)]
-    high = max(kept) + 1
+    wanted = (nowhere, nowhere, nowhere, *kept)
+    high = max(*wanted, len(wanted)) + 1
     # Through high numbers first, so that none is overwritten before it is copied.
-    parked = [os.dup2(descriptor, high + index) for index, descriptor in enumerate(kept)]
-    for standard in (0, 1, 2):
-        os.dup2(parked[0], standard)
-    os.dup2(parked[1], 3)
-    os.dup2(parked[2], 4)
-    os.closerange(5, os.sysconf("SC_OPEN_MAX"))
-    return 3, 4
+    for number, descriptor in enumerate(wanted):
+        os.dup2(descriptor, high + number)
+    for number in range(len(wanted)):
+        os.dup2(high + number, number)
+    os.closerange(len(wanted), os.sysconf("SC_OPEN_MAX"))
+    return range(3, len(wanted))
 
 
 def preload(names: tuple[str, ...]) -> None:
