@@ -805,9 +805,7 @@ def one_by_one(source):
     """Each parameter's gradient is clipped by itself, which turns the gradient."""
     return change(
         source,
-        "    if norm > max_norm:\n"
-        "        for gradient in gradients:\n"
-        "            gradient.mul_(max_norm / (norm + 1e-6))",
+        "    if norm > max_norm:\n        torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))",
         "    for gradient, length in zip(gradients, lengths):\n"
         "        if length > max_norm:\n"
         "            gradient.mul_(max_norm / (length + 1e-6))",
@@ -827,7 +825,7 @@ def always_rescaled(source):
 )
 def nothing_scaled(source):
     """The scaled gradients are computed and thrown away."""
-    return change(source, "gradient.mul_(max_norm / (norm + 1e-6))", "gradient = gradient * (max_norm / (norm + 1e-6))")
+    return change(source, "torch._foreach_mul_(gradients, ", "gradients = torch._foreach_mul(gradients, ")
 
 
 @misconception(
@@ -841,7 +839,7 @@ def new_tensors(source):
     )
     return change(
         source,
-        "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
+        "        torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))",
         "        for parameter in parameters:\n            if parameter.grad is not None:\n"
         "                parameter.grad = parameter.grad * (max_norm / (norm + 1e-6))",
     )
@@ -853,7 +851,11 @@ def new_tensors(source):
 )
 def clipped_by_value(source):
     """Single entries are cut off at max_norm."""
-    return change(source, "gradient.mul_(max_norm / (norm + 1e-6))", "gradient.clamp_(-max_norm, max_norm)")
+    return change(
+        source,
+        "torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))",
+        "for gradient in gradients:\n            gradient.clamp_(-max_norm, max_norm)",
+    )
 
 
 @misconception(
@@ -923,7 +925,7 @@ def generator_used_up(source):
     """The parameters are walked through twice, but a generator is empty the second time: nothing is clipped."""
     return change(
         source,
-        "        for gradient in gradients:\n            gradient.mul_(max_norm / (norm + 1e-6))",
+        "        torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))",
         "        for parameter in parameters:\n            if parameter.grad is not None:\n"
         "                parameter.grad.mul_(max_norm / (norm + 1e-6))",
     )
@@ -949,7 +951,7 @@ def only_above_one(source):
 def sum_of_absolutes(source):
     """The sum of absolute values is taken for the length (the L1 norm)."""
     return change(
-        change(source, "torch.linalg.vector_norm(g, dtype", "torch.linalg.vector_norm(g, 1, dtype"),
+        change(source, "torch._foreach_norm(gradients, dtype", "torch._foreach_norm(gradients, 1, dtype"),
         "torch.linalg.vector_norm(torch.stack(lengths))",
         "torch.stack(lengths).sum()",
     )
@@ -1045,22 +1047,24 @@ def adamw_questions(ask):
     ]
 
 
+DECAY = 'torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])'
+
+
 @misconception(task="adamw", advice="Leave the gradient alone and multiply the parameter by 1 - lr * weight_decay.")
 def decay_in_the_gradient(source):
     """The decay is added to the gradient (L2), so that it passes through the running means: Adam, not AdamW."""
     source = change(
         source,
-        'gradient, mean, square = parameter.grad, state["exp_avg"], state["exp_avg_sq"]',
-        'gradient = parameter.grad + group["weight_decay"] * parameter\n'
-        '                mean, square = state["exp_avg"], state["exp_avg_sq"]',
+        "[parameter.grad for parameter in parameters]",
+        '[parameter.grad + group["weight_decay"] * parameter for parameter in parameters]',
     )
-    return change(source, 'parameter.mul_(1 - lr * group["weight_decay"])', "pass")
+    return change(source, DECAY, "pass")
 
 
 @misconception(task="adamw", advice="Multiply the parameter by 1 - lr * weight_decay before the step.")
 def no_decay(source):
     """The weight decay is not applied."""
-    return change(source, 'parameter.mul_(1 - lr * group["weight_decay"])', "pass")
+    return change(source, DECAY, "pass")
 
 
 @misconception(task="adamw", advice="The decay is scaled by the learning rate: 1 - lr * weight_decay.")
@@ -1072,11 +1076,11 @@ def decay_without_lr(source):
 @misconception(task="adamw", advice="Decay first, then step. The other way round, the step decays too.")
 def decay_last(source):
     """The decay comes after the step instead of before it."""
-    source = change(source, 'parameter.mul_(1 - lr * group["weight_decay"])', "pass")
+    source = change(source, DECAY, "pass")
     return change(
         source,
-        "value=-lr / correction1)",
-        'value=-lr / correction1)\n                parameter.mul_(1 - lr * group["weight_decay"])',
+        "[-lr / correction for correction in corrections1])",
+        "[-lr / correction for correction in corrections1])\n            " + DECAY,
     )
 
 
@@ -1086,20 +1090,20 @@ def decay_last(source):
 )
 def no_correction(source):
     """The running means are not corrected for their start at 0."""
-    source = change(source, 'correction1 = 1 - beta1 ** state["step"]', "correction1 = 1")
-    return change(source, 'correction2 = 1 - beta2 ** state["step"]', "correction2 = 1")
+    source = change(source, "1 - beta1 ** count", "1.0")
+    return change(source, "1 - beta2 ** count", "1.0")
 
 
 @misconception(task="adamw", advice="Correct the mean square as well: divide it by 1 - beta2^t.")
 def square_not_corrected(source):
     """Only the mean of the gradient is corrected, not the mean of its square."""
-    return change(source, 'correction2 = 1 - beta2 ** state["step"]', "correction2 = 1")
+    return change(source, "1 - beta2 ** count", "1.0")
 
 
 @misconception(task="adamw", advice="Correct the mean of the gradient as well: divide it by 1 - beta1^t.")
 def mean_not_corrected(source):
     """Only the mean square is corrected, not the mean of the gradient."""
-    return change(source, 'correction1 = 1 - beta1 ** state["step"]', "correction1 = 1")
+    return change(source, "1 - beta1 ** count", "1.0")
 
 
 @misconception(task="adamw", advice="Count the step before the correction, so that the first has t = 1.")
@@ -1108,9 +1112,17 @@ def counted_too_late(source):
     source = change(source, '                state["step"] += 1\n', "")
     return change(
         source,
-        "value=-lr / correction1)",
-        'value=-lr / correction1 if correction1 else -math.inf)\n                state["step"] += 1',
+        "[-lr / correction for correction in corrections1])",
+        "[-lr / correction if correction else -math.inf for correction in corrections1])\n"
+        '            for state in states:\n                state["step"] += 1',
     )
+
+
+ROOTS = "denominators = torch._foreach_sqrt(squares)\n            "
+CORRECTED = (
+    "torch._foreach_div_(denominators, [math.sqrt(correction) for correction in corrections2])\n            "
+)
+PLUS_EPS = 'torch._foreach_add_(denominators, group["eps"])'
 
 
 @misconception(task="adamw", advice="Add eps to the root: sqrt(v) + eps.")
@@ -1118,8 +1130,9 @@ def eps_under_the_root(source):
     """eps is added under the square root."""
     return change(
         source,
-        '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])',
-        '(square / correction2 + group["eps"]).sqrt()',
+        ROOTS + CORRECTED + PLUS_EPS,
+        "denominators = torch._foreach_div(squares, corrections2)\n            " + PLUS_EPS + "\n            "
+        "torch._foreach_sqrt_(denominators)",
     )
 
 
@@ -1128,15 +1141,15 @@ def eps_before_correction(source):
     """eps is added before the correction, which then makes it larger."""
     return change(
         source,
-        '(square.sqrt() / math.sqrt(correction2)).add_(group["eps"])',
-        'square.sqrt().add_(group["eps"]) / math.sqrt(correction2)',
+        CORRECTED + PLUS_EPS,
+        PLUS_EPS + "\n            " + CORRECTED.rstrip(),
     )
 
 
 @misconception(task="adamw", advice="Use eps: without it a weight whose gradient was always 0 becomes NaN.")
 def no_eps(source):
     """eps is not used."""
-    return change(source, '.add_(group["eps"])', "")
+    return change(source, PLUS_EPS, "pass")
 
 
 @misconception(task="adamw", advice="Keep the count in `self.state[parameter]`, one for each parameter.")
@@ -1158,13 +1171,13 @@ def count_not_saved(source):
     source = change(
         source,
         "        for group in self.param_groups:\n",
-        "        counts = self.__dict__.setdefault('counts', {})\n        for group in self.param_groups:\n",
+        "        taken = self.__dict__.setdefault('taken', {})\n        for group in self.param_groups:\n",
     )
     return change(
         source,
         '                state["step"] += 1\n',
-        "                counts[parameter] = counts.get(parameter, 0) + 1\n"
-        "                state['step'] = counts[parameter]\n",
+        "                taken[parameter] = taken.get(parameter, 0) + 1\n"
+        "                state['step'] = taken[parameter]\n",
     )
 
 
@@ -1176,20 +1189,19 @@ def means_not_saved(source):
     """The running means are kept outside the state and are lost when it is saved and loaded."""
     return change(
         source,
-        "state = self.state[parameter]",
-        "state = self.__dict__.setdefault('means', {}).setdefault(parameter, {})",
+        "[self.state[parameter] for",
+        "[self.__dict__.setdefault('means', {}).setdefault(parameter, {}) for",
     )
 
 
 @misconception(task="adamw", advice="`if parameter.grad is None: continue`. It is not a gradient of zero.")
 def missing_is_zero(source):
     """A parameter without a gradient is treated as if its gradient were 0: it decays and drifts on."""
-    source = change(source, "                if parameter.grad is None:\n                    continue\n", "")
+    source = change(source, ' for parameter in group["params"] if parameter.grad is not None]', ' for parameter in group["params"]]')
     return change(
         source,
-        "gradient, mean, square = parameter.grad,",
-        "gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad\n"
-        "                mean, square =",
+        "[parameter.grad for",
+        "[torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for",
     )
 
 
@@ -1204,19 +1216,19 @@ def betas_swapped(source):
 @misconception(task="adamw", advice="Square the gradient for the second mean, not the first mean.")
 def square_of_the_mean(source):
     """The second mean is that of the squared running mean instead of the squared gradient."""
-    return change(source, ".addcmul_(gradient, gradient, value", ".addcmul_(mean, mean, value")
+    return change(source, "(squares, gradients, gradients, ", "(squares, means, means, ")
 
 
 @misconception(task="adamw", advice="Divide by the root of the mean square, not by the mean square.")
 def no_root(source):
     """The step is divided by the mean square without its root."""
-    return change(source, "(square.sqrt() / math.sqrt(correction2))", "(square / correction2)")
+    return change(source, ROOTS + CORRECTED, "denominators = torch._foreach_div(squares, corrections2)\n            ")
 
 
 @misconception(task="adamw", advice="Go down: subtract the step.")
 def uphill(source):
     """The step goes up instead of down."""
-    return change(source, "value=-lr / correction1", "value=lr / correction1")
+    return change(source, "[-lr / correction", "[lr / correction")
 
 
 @misconception(
@@ -1243,7 +1255,11 @@ def first_group_only(source):
 @misconception(task="adamw", advice="Mix in the new gradient with the weight 1 - beta1.")
 def mean_without_share(source):
     """The gradient is added to its running mean in full, without the factor 1 - beta1."""
-    return change(source, "mean.lerp_(gradient, 1 - beta1)", "mean.mul_(beta1).add_(gradient)")
+    return change(
+        source,
+        "torch._foreach_lerp_(means, gradients, 1 - beta1)",
+        "torch._foreach_mul_(means, beta1)\n            torch._foreach_add_(means, gradients)",
+    )
 
 
 @misconception(task="adamw", advice="The defaults are lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01.")
@@ -1255,13 +1271,14 @@ def other_defaults(source):
 @misconception(task="adamw", advice="Divide the root by sqrt(1 - beta2 ** t): v is corrected before the root is taken.")
 def correction_outside_the_root(source):
     """The root of the mean square is divided by the correction, and not by the correction's root."""
-    return change(source, "math.sqrt(correction2)", "correction2")
+    return change(source, "math.sqrt(correction)", "correction")
 
 
 @misconception(task="adamw", advice="Correct each mean by its own beta: m by beta1, v by beta2.")
 def corrections_swapped(source):
     """The corrections of the two means are swapped."""
-    return change(change(source, "correction1 = 1 - beta1", "correction1 = 1 - beta2"), "correction2 = 1 - beta2", "correction2 = 1 - beta1")
+    source = change(source, "corrections1 = [1 - beta1", "corrections1 = [1 - beta2")
+    return change(source, "corrections2 = [1 - beta2", "corrections2 = [1 - beta1")
 
 
 @misconception(task="adamw", advice="Use the running mean square as it is: keeping its maximum is AMSGrad.")
@@ -1269,16 +1286,22 @@ def amsgrad(source):
     """The largest mean square so far is used: that is AMSGrad."""
     return change(
         source,
-        "                denominator = (square.sqrt()",
+        ROOTS,
+        "for state in states:\n"
+        "                square = state['exp_avg_sq']\n"
         "                state['max'] = torch.maximum(state.get('max', square), square)\n"
-        "                denominator = (state['max'].sqrt()",
+        "            denominators = torch._foreach_sqrt([state['max'] for state in states])\n            ",
     )
 
 
 @misconception(task="adamw", advice="Decay whatever the group says: parameter_groups has decided already.")
 def only_matrices_decay(source):
     """The optimizer spares parameters of one dimension by itself, whatever their group says."""
-    return change(source, '1 - lr * group["weight_decay"]', '1 - lr * group["weight_decay"] * (parameter.dim() > 1)')
+    return change(
+        source,
+        DECAY,
+        'torch._foreach_mul_(parameters, [1 - lr * group["weight_decay"] * (p.dim() > 1) for p in parameters])',
+    )
 
 
 @honest(task="adamw")

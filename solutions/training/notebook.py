@@ -609,13 +609,14 @@ def clip_gradients(parameters, max_norm):
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return 0.0
-    # The length of the list of lengths is the length of everything laid end to end.
-    lengths = [torch.linalg.vector_norm(g, dtype=torch.promote_types(g.dtype, torch.float32)) for g in gradients]
+    # The length of the list of lengths is the length of everything laid end to end. A _foreach function takes a whole
+    # list: on a GPU, a loop would spend its time on starting small computations. Half precision is too coarse for a sum.
+    wide = torch.float64 if any(gradient.dtype == torch.float64 for gradient in gradients) else torch.float32
+    lengths = torch._foreach_norm(gradients, dtype=wide)
     norm = torch.linalg.vector_norm(torch.stack(lengths)).item()
     # One factor for all, so that the direction stays. A short gradient is left as it is.
     if norm > max_norm:
-        for gradient in gradients:
-            gradient.mul_(max_norm / (norm + 1e-6))
+        torch._foreach_mul_(gradients, max_norm / (norm + 1e-6))
     return norm
     ### END SOLUTION
 
@@ -728,27 +729,36 @@ class AdamW(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             lr, (beta1, beta2) = group["lr"], group["betas"]
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                # Everything remembered about a parameter starts with its own first gradient, the step count too.
-                state = self.state[parameter]
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not parameters:
+                continue
+            # Everything remembered about a parameter starts with its own first gradient, the step count too.
+            states = [self.state[parameter] for parameter in parameters]
+            for parameter, state in zip(parameters, states):
                 if not state:
                     state["step"] = 0
                     state["exp_avg"] = torch.zeros_like(parameter)
                     state["exp_avg_sq"] = torch.zeros_like(parameter)
                 state["step"] += 1
-                gradient, mean, square = parameter.grad, state["exp_avg"], state["exp_avg_sq"]
-                # Decay first, on the weight itself: it never enters the running means.
-                parameter.mul_(1 - lr * group["weight_decay"])
-                # Running means of the gradient and of its square.
-                mean.lerp_(gradient, 1 - beta1)
-                square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-                # Both began at 0 and are too small at first: 1 - beta^t says by how much.
-                correction1 = 1 - beta1 ** state["step"]
-                correction2 = 1 - beta2 ** state["step"]
-                denominator = (square.sqrt() / math.sqrt(correction2)).add_(group["eps"])
-                parameter.addcdiv_(mean, denominator, value=-lr / correction1)
+            counts = [state["step"] for state in states]
+            gradients = [parameter.grad for parameter in parameters]
+            means = [state["exp_avg"] for state in states]
+            squares = [state["exp_avg_sq"] for state in states]
+            # Each line below is a line of the formula for all parameters of the group at once: what mul_ does to one
+            # tensor, _foreach_mul_ does to a list, and a GPU need not be asked for every parameter anew.
+            # Decay first, on the weight itself: it never enters the running means.
+            torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+            # Running means of the gradient and of its square.
+            torch._foreach_lerp_(means, gradients, 1 - beta1)
+            torch._foreach_mul_(squares, beta2)
+            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+            # Both began at 0 and are too small at first: 1 - beta^t says by how much, with each parameter's own t.
+            corrections1 = [1 - beta1 ** count for count in counts]
+            corrections2 = [1 - beta2 ** count for count in counts]
+            denominators = torch._foreach_sqrt(squares)
+            torch._foreach_div_(denominators, [math.sqrt(correction) for correction in corrections2])
+            torch._foreach_add_(denominators, group["eps"])
+            torch._foreach_addcdiv_(parameters, means, denominators, [-lr / correction for correction in corrections1])
         return loss
         ### END SOLUTION
 
