@@ -1,8 +1,8 @@
 """The reference's training step against plain PyTorch, tokens per second and peak memory, in one run.
 
 Ours: the GPT given in the notebook `training` with the reference's train_step, clip_gradients and AdamW. Theirs: a GPT
-of the same shape written here with F.scaled_dot_product_attention, clip_grad_norm_ and torch's fused AdamW. The rounds
-alternate, and the ratio is the median of the rounds', so that a busy machine slows both. Goal: at least 0.9.
+of the same shape written here with F.scaled_dot_product_attention, clip_grad_norm_ and torch's fused AdamW. The two
+take turns step by step, and the ratio is the median of the pairs', so that a busy machine slows both. Goal: at least 0.9.
 
     python tests/benchmarks/bench_training.py [cpu|cuda] [--setting band|gpu]
 """
@@ -26,7 +26,7 @@ from autograder.data import shakespeare
 from autograder.pretrain import RECIPES, reference
 
 GOAL = 0.9
-ROUNDS, STEPS, WARM_UP = 9, 12, 4
+PAIRS, STEPS, WARM_UP = 120, 12, 4
 
 
 class PlainBlock(nn.Module):
@@ -100,14 +100,13 @@ def sides(setting: str, device: str):
     return {"reference": our_step, "plain": their_step}, batches
 
 
-def timed(step, batches, device: str) -> float:
-    """Tokens per second over the batches."""
+def timed(step, batch, device: str) -> float:
+    """Tokens per second of one step."""
     begun = time.perf_counter()
-    for x, y in batches:
-        step(x, y)
+    step(*batch)
     if device == "cuda":
         torch.cuda.synchronize()
-    return sum(x.numel() for x, _ in batches) / (time.perf_counter() - begun)
+    return batch[0].numel() / (time.perf_counter() - begun)
 
 
 def memory_of(which: str, setting: str, device: str) -> float:
@@ -115,11 +114,13 @@ def memory_of(which: str, setting: str, device: str) -> float:
     steps, batches = sides(setting, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        timed(steps[which], batches, device)
+        for batch in batches:
+            steps[which](*batch)
         return torch.cuda.max_memory_allocated() / 2**20
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # Linux forgets the peak so far
-    timed(steps[which], batches, device)
+    for batch in batches:
+        steps[which](*batch)
     return _status("VmHWM") - before
 
 
@@ -143,11 +144,11 @@ def main() -> int:
 
     steps, batches = sides(setting, chosen.device)
     speeds: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
-        timed(step, batches[:WARM_UP], chosen.device)
-    for number in range(ROUNDS):
+    for number in range(-WARM_UP, PAIRS):
         for name in sorted(steps, reverse=bool(number % 2)):
-            speeds[name].append(timed(steps[name], batches, chosen.device))
+            speed = timed(steps[name], batches[number % STEPS], chosen.device)
+            if number >= 0:
+                speeds[name].append(speed)
     memory = {
         name: float(
             subprocess.run(  # ourselves
