@@ -128,7 +128,8 @@ def gradient(found, right, what):
     require(found is not None, f"No gradient reaches {what}.")
     finite(found, f"The gradient of {what}")
     require(bool((found != 0).any()) or not bool((right != 0).any()), f"The gradient of {what} is zero everywhere.")
-    close(found, right, what=f"the gradient of {what}")
+    # Half the digits of float64: a softmax in float32 is right, and some gradients are sums that should cancel.
+    close(found, right, rtol=1e-4, atol=1e-5, what=f"the gradient of {what}")
 
 
 def untouched(outcome, *inputs):
@@ -933,7 +934,7 @@ def test_layer_gradients(student, size, seed):
             for part, a, b in zip(("queries", "keys", "values"), mine.chunk(3), yours.chunk(3), strict=True):
                 gradient(a, b, f"the part of {name} that makes the {part}")
         else:
-            close(mine, yours, what=f"the gradient of {name}")
+            gradient(mine, yours, name)
 
 
 @task("causal_self_attention", weight=1, examples=3)

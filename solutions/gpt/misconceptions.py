@@ -528,20 +528,13 @@ def with_sigmoid(source):
 
 @honest(task="feed_forward")
 def own_linear_layers(source):
-    """Linear layers of one's own, on bare parameters and `@`."""
+    """Linear layers with a forward pass of one's own. (Still nn.Linear: by that some find what a GPT has to initialize.)"""
     del source
     return """
 def gelu(x):
     return x * (torch.tanh(x * 0.7978845608028654 * (1 + 0.044715 * x ** 2)) + 1) / 2
 
-class Affine(nn.Module):
-    def __init__(self, n_in, n_out, bias):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(n_out, n_in) / n_in ** 0.5)
-        if bias:
-            self.bias = nn.Parameter(torch.zeros(n_out))
-        else:
-            self.register_parameter('bias', None)
+class Affine(nn.Linear):
     def forward(self, x):
         y = x @ self.weight.T
         return y if self.bias is None else y + self.bias
