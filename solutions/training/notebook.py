@@ -1484,9 +1484,12 @@ write(stream(trained, limit=500, seed=1))
 # The next cell is nearly nanoGPT's setting for characters (that has no biases, and 0.99 as its second beta): 6 layers, 6 heads, 384 wide, 256 characters of context, dropout 0.2, 5,000 steps of 64 windows in bfloat16. It is your own code that runs there;
 # only the numbers change. Running all cells leaves it alone where there is no GPU; where there is one, it runs, with the same stop button.
 #
-# | hardware | time | validation loss |
-# |---|---|---|
-# | GPU | not measured yet | not measured yet |
+# | hardware | time | validation loss, lowest | at the end |
+# |---|---|---|---|
+# | one NVIDIA H200, torch 2.11 | 88 seconds | 1.57, after 2,250 steps | 1.82 |
+#
+# Why does it rise again? The training loss goes on falling, from 1.13 there to 0.83: a model of this size begins to know its nine plays by heart, and what it learns
+# so helps with no other. Nothing is broken. One keeps the weights of the lowest validation loss, or trains on more text.
 
 # %% tags=["long"]
 if torch.cuda.is_available():
