@@ -121,7 +121,8 @@ def _written(root: Path, name: str, text: str) -> Path:
 
 @contextmanager
 def _pool(jobs: int) -> Iterator[Executor]:
-    """Fresh processes, as a fork after torch has run can hang."""
+    """Fresh processes, as a fork after torch has run can hang. Sets have one order in them, so each run is the same."""
+    os.environ.setdefault("PYTHONHASHSEED", "0")
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=bounded) as pool:
         yield pool
 

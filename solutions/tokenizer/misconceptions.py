@@ -931,7 +931,7 @@ def train_questions(ask):
     cases = [
         ("ab ac ab ac", 258), ("sto cat", 259), ("ab b", 257), ("zy1zy2zyx3xy4xy", 260), ("ab1ab2abc3ad", 259), ("low lower lowest newest newest widest", 270),
         ("aaaa xy xy", 259), ("é你🙂 é你🙂 né", 266), ("a  b\n\n c  b don't DON'T x12y12 12 __z", 280), ("b'b'b 'c'c", 262),
-        ("the cat. the cat. the dog", 270), ("", 300), ("abc", 300), ("a b", 257), ("ba ba ba", 256),
+        ("the cat. the cat. the dog", 270), ("", 300), ("abc", 300), ("a b", 257), ("ba ba ba", 256), ("ababa abab baba bab aba", 262),
     ]  # fmt: skip
     cases += [("a\r\nb\r\n\r\n", 262), ("x\n\n\ny\n\n", 262), ("e\u0301 e\u0301 \u00e9", 262), ("x½ x² 7½ x٣ ʰ½", 276)]
     answers = [ask.train_bpe(text, size) for text, size in cases]
@@ -939,6 +939,7 @@ def train_questions(ask):
     text = "hi<|e|>hi<|e|><|e the e e e<a><a><|e|><|e|><|e|>|>|> <|<|"
     answers += [
         ask.train_bpe(text, 275, specials),
+        ask.train_bpe("x y<|e|><|e<a>x y x", 262, specials),
         ask.train_bpe("x x<a>x", 260, ["<b>", "<a>"]),
         ask.train_bpe("abc", 300, ["<b>"]),
     ]

@@ -43,7 +43,7 @@ NEIGHBOURS = ["".join(one + other for other in KINDS) + one for one in KINDS]
 # What careless reading of text changes: line ends, accents, marks at the start, capitals, white space at the ends.
 AS_IT_IS = [
     "a\r\nb\r\n\r\n", "x\n\n\ny\n\n", "e\u0301 e\u0301 \u00e9", "\ufeffa", " a  ", "\n", "\t\t", "A a A a", "\u2028\u2028", "ﬁ Å",
-    "don’t don't", "\x00\x1b", "\u00a0 \u00a0",
+    "don’t don't", "\x00\x1b", "\u00a0 \u00a0", 5 * "!\x00\n" + 3 * "!\x00?\n!#\n",  # a tie of "!" and what begins with it
 ]  # fmt: skip
 
 
