@@ -2535,16 +2535,16 @@ def train_questions(ask):
         "weight_decay": 0.6,
         "warmup_steps": 1,
         "total_steps": 4,
-        "eval_interval": 2,
+        "eval_interval": 1,
     }
     for settings in (
         {"eval_interval": 2, "total_steps": 5},
         everything,
-        {"total_steps": 2, "eval_interval": 5, "seed": 3},
+        {"total_steps": 3, "eval_interval": 5, "seed": 3},
     ):
         model = gpt(ask)
         config = hidden.configured(ask, **settings)
-        answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model)]
+        answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model), model.get("training")]
     model = gpt(ask, dropout=0.3, wide=False)
     model.eval()
     watch = ask.new("Watch", model)

@@ -1092,7 +1092,7 @@ def same_column(history, expected, key, **tolerances):
 @task("train", weight=2)
 def test_train_table(student, reference):
     """The history has one entry after every eval_interval steps and one after the last, with the step just taken."""
-    for total, interval in ((5, 2), (4, 2), (2, 9)):
+    for total, interval in ((5, 2), (4, 2), (2, 9), (5, 3)):
         history, _ = trained(student, total_steps=total, eval_interval=interval)
         expected, _ = trained(reference, total_steps=total, eval_interval=interval)
         assert_equal(column(history, "step"), column(expected, "step"), what="the steps in the history")
