@@ -6,6 +6,8 @@ loses may be named by the bank; whether that claim holds is measured on all call
 
 from __future__ import annotations
 
+import re
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,6 +32,7 @@ from autograder.student import Student
 # Loops that a mutant makes endless are many, and each costs this much once.
 CALL_SECONDS = 4.0
 EQUIVALENT = "equivalent.toml"
+TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + "/[^/]+")
 Key = tuple[str, str, str, int]
 
 
@@ -45,7 +48,7 @@ class Trial:
 
 
 class _Recorded(InProcess):
-    """Remembers every answer."""
+    """Remembers every answer, less the names of temporary folders: each run has its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +58,8 @@ class _Recorded(InProcess):
         """As always."""
         reply = super().ask(request, seconds)
         if request["verb"] in ("call", "get", "next"):
-            self.answers.append(reply["error"]["kinds"][0] if "error" in reply else reply["value"])
+            answer = reply["error"]["kinds"][0] if "error" in reply else reply["value"]
+            self.answers.append(TEMPORARY.sub("", str(answer)) if isinstance(answer, str | Path) else answer)
         return reply
 
 

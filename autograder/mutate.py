@@ -32,6 +32,7 @@ NAMES = {
     "tril": "triu", "triu": "tril", "any": "all", "all": "any", "argmax": "argmin", "train": "eval", "eval": "train",
     "sqrt": "square", "unsqueeze": "squeeze", "ceil": "floor", "append": "extend", "ValueError": "RuntimeError",
 }  # fmt: skip
+UNORDERED = ("max", "min", "torch.promote_types")  # their arguments may stand in any order, as transpose's axes may
 MODULES = ("torch", "math", "F", "nn", "self", "np", "re", "regex", "heapq", "itertools", "functools", "os", "Path")
 
 
@@ -177,7 +178,8 @@ def _name(node: ast.AST) -> Iterator[ast.AST]:
 def _call(node: ast.AST) -> Iterator[ast.AST]:
     if not isinstance(node, ast.Call):
         return
-    if not (isinstance(node.func, ast.Attribute) and node.func.attr == "transpose"):  # whose axes have no order
+    name = ast.unparse(node.func)
+    if name not in UNORDERED and not name.endswith(".transpose"):
         yield from (_with(node, args=args) for args in _swapped(node.args))
     if node.args:
         yield _with(node, args=node.args[:-1])

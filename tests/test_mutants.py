@@ -61,6 +61,14 @@ def test_calls_and_arguments() -> None:
     assert one_line("a, b = x") == {"(b, a) = x", "pass"}
 
 
+def test_arguments_that_have_no_order() -> None:
+    """They are not swapped: nothing would change."""
+    assert "return max(y, x)" not in one_line("return max(x, y)")
+    assert "return torch.promote_types(y, x)" not in one_line("return torch.promote_types(x, y)")
+    assert "return x.transpose(y, 1)" not in one_line("return x.transpose(1, y)")
+    assert "return x.max(True, y)" in one_line("return x.max(y, True)")
+
+
 def test_statements_are_deleted_whole() -> None:
     assert ("y = 1 y = y + 1", "pass") not in changed("y = 1\ny = y + 1")
     assert {("y = 1", "pass"), ("y = y + 1", "pass")} <= changed("y = 1\ny = y + 1")

@@ -1345,6 +1345,7 @@ class AdamW(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
 
     def step(self, closure=None):
+        loss = None if closure is None else closure()
         with torch.no_grad():
             for group in self.param_groups:
                 beta1, beta2 = group["betas"]
@@ -1360,6 +1361,7 @@ class AdamW(torch.optim.Optimizer):
                         p -= group["lr"] * group["weight_decay"] * p
                         p -= group["lr"] * root / (1 - beta1 ** t) * m / (torch.sqrt(v) + group["eps"] * root)
                         state["t"], state["m"], state["v"] = t, m, v
+        return loss
 """
 
 
@@ -1409,10 +1411,12 @@ class AdamW(torch.optim.Optimizer):
         super().__init__(params, defaults)
 
     def step(self, closure=None):
+        loss = closure() if closure else None
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
                     self._one(p, **{k: group[k] for k in ("lr", "betas", "eps", "weight_decay")})
+        return loss
 
     def _one(self, p, lr, betas, eps, weight_decay):
         s = self.state[p]
@@ -2154,8 +2158,8 @@ def evaluate(model, data, block_size, batch_size):
     with torch.no_grad():
         for start in range(0, len(data) - 1, block_size):
             end = min(start + block_size, len(data) - 1)
-            x = data[start:end].unsqueeze(0).to(device)
-            y = data[start + 1:end + 1].unsqueeze(0).to(device)
+            x = data[start:end].unsqueeze(0).to(device, torch.int64)
+            y = data[start + 1:end + 1].unsqueeze(0).to(device, torch.int64)
             _, loss = model(x, y)
             total += loss.item() * (end - start)
             count += end - start
@@ -2171,6 +2175,7 @@ def judge_by_view(source):
 def evaluate(model, data, block_size, batch_size):
     mode = model.training
     model.eval()
+    data = data.to(next(model.parameters()).device).long()
     n = (len(data) - 1) // block_size
     x = data[:n * block_size].view(n, block_size)
     y = data[1:n * block_size + 1].view(n, block_size)
@@ -2530,16 +2535,16 @@ def train_questions(ask):
         "weight_decay": 0.6,
         "warmup_steps": 1,
         "total_steps": 4,
-        "eval_interval": 2,
+        "eval_interval": 1,
     }
     for settings in (
         {"eval_interval": 2, "total_steps": 5},
         everything,
-        {"total_steps": 2, "eval_interval": 5, "seed": 3},
+        {"total_steps": 3, "eval_interval": 5, "seed": 3},
     ):
         model = gpt(ask)
         config = hidden.configured(ask, **settings)
-        answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model)]
+        answers += [ask.train(model, integers(1, 60), integers(2, 15), config), after(model), model.get("training")]
     model = gpt(ask, dropout=0.3, wide=False)
     model.eval()
     watch = ask.new("Watch", model)
