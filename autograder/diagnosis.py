@@ -244,6 +244,11 @@ class Doctor:
         self.bank = read_bank(assignment.folder / BANK)
         self._known = lru_cache(maxsize=None)(self._answers_of_the_bank)
 
+    def learn(self) -> None:
+        """Have the answers of every known mistake ready, in memory and on disk."""
+        for task in self.bank.batteries:
+            self._known(task)
+
     def _answers_of_the_bank(self, task: str) -> list[tuple[Misconception, list[Any]]]:
         path = self._path(task)
         found: dict[str, list[Any]] | None = kept.read_values(path, also=IN_ANSWERS)
