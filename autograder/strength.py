@@ -146,19 +146,18 @@ class Table:
         return list(dict.fromkeys(found))
 
     def mixtures(self) -> list[Question]:
-        """All honest variants in as few notebooks as hold them: each task in another right way."""
-        honest = {task: [item.id for item in self.doctor.bank.honest if item.task == task] for task in self.tasks}
-        honest = {task: names for task, names in honest.items() if names}
-        most = max(map(len, honest.values()), default=0)
-        shift = self.seed  # so that they meet in other company each time
-        return [
-            Question(
-                "honest",
-                PLUS.join(names[(turn + shift * place) % len(names)] for place, names in enumerate(honest.values())),
-                PLUS.join(honest),
-            )
-            for turn in range(most)
-        ]
+        """All honest variants in as few notebooks as hold them: each task in another right way, and none twice."""
+        honest = [(task, [item.id for item in self.doctor.bank.honest if item.task == task]) for task in self.tasks]
+        found = []
+        for turn in range(max(len(names) for _, names in honest)):
+            # The seed shifts them against each other, so that they meet in other company each time.
+            mixed = {
+                task: names[(turn + self.seed * place) % len(names)]
+                for place, (task, names) in enumerate(honest)
+                if turn < len(names)
+            }
+            found.append(Question("honest", PLUS.join(mixed.values()), PLUS.join(mixed)))
+        return found
 
     def row(self, question: Question, *, quick: str | None = None) -> Row:
         """Grade one row: a wrong answer in its own task, another right one also in those that build on it.
@@ -166,11 +165,9 @@ class Table:
         quick: a misconception is judged up to its first failing check, whose example is the smallest; a check of this
         name is tried first.
         """
-        only: frozenset[str] | None = None
         tasks = question.task.split(PLUS)
-        if question.kind in ("trivial", "misconception", "together"):
-            only = frozenset(tasks)
-        elif question.kind == "honest" and len(tasks) == 1:
+        only = frozenset(tasks) if question.task else None
+        if question.kind == "honest" and len(tasks) == 1:
             cells = {task: self.assignment.solution(task) for task in self.tasks}
             above = {name for name, below in builds_on(cells).items() if question.task in below}
             only = frozenset({question.task, *above})
