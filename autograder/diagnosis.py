@@ -29,7 +29,6 @@ Change = Callable[[str], str]
 # Questions are small: the reference needs hundredths of a second. A student's code runs on a busier machine, and a
 # known mistake that never ends costs its limit once in each process that asks the bank.
 STUDENT_SECONDS, BANK_SECONDS = 3.0, 1.0
-BANK = "misconceptions.py"
 
 
 @dataclass(frozen=True)
@@ -241,7 +240,7 @@ class Doctor:
     def __init__(self, assignment: Assignment) -> None:
         """Read the bank."""
         self.assignment = assignment
-        self.bank = read_bank(assignment.folder / BANK)
+        self.bank = read_bank(assignment.folder / "misconceptions.py")
         self._known = lru_cache(maxsize=None)(self._answers_of_the_bank)
 
     def learn(self) -> None:
@@ -260,8 +259,7 @@ class Doctor:
     def _path(self, task: str) -> Path:
         """Beside the folder of solutions: out of every student's sight."""
         folder = self.assignment.folder
-        cells = tuple(self.assignment.reference_cells())
-        name = kept.name_of((folder / BANK).read_text(encoding="utf-8"), cells, data_digest(), task)
+        name = kept.name_of(self.assignment.digest, data_digest(), task)
         return folder.resolve().parent.parent / "build" / "bank" / f"{folder.name}-{name}.pt"
 
     def _computed(self, task: str) -> dict[str, list[Any]]:

@@ -50,11 +50,21 @@ def test_another_bank_has_other_answers(toy: Assignment) -> None:
     assert known(read_assignment(toy.folder)) == [*first, "brand_new"]
 
 
-def test_other_cells_have_other_answers(toy: Assignment, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed reference is asked anew."""
+@pytest.mark.parametrize(
+    ("file", "was", "now"),
+    [
+        ("notebook.py", "### END SOLUTION", "# other\n    ### END SOLUTION"),
+        ("test_hidden.py", "", "OTHER = 1  # a battery may take its questions from here\n"),
+    ],
+)
+def test_another_course_has_other_answers(
+    toy: Assignment, monkeypatch: pytest.MonkeyPatch, file: str, was: str, now: str
+) -> None:
+    """A changed reference is asked anew, and so is it where the hidden tests have changed."""
     known(toy)
-    notebook = toy.folder / "notebook.py"
-    notebook.write_text(notebook.read_text().replace("### END SOLUTION", "# other\n    ### END SOLUTION", 1))
+    changed = toy.folder / file
+    text = changed.read_text()
+    changed.write_text(text.replace(was, now, 1) if was else text + now)
     monkeypatch.setattr(diagnosis.Doctor, "_computed", never)
     with pytest.raises(pytest.fail.Exception):
         known(read_assignment(toy.folder))
