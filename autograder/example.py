@@ -69,10 +69,10 @@ class Recorder:
 
 def explained(failure: SubmissionError | WorkerLost) -> str:
     """A failure in the student's words: for an exception of theirs, with the lines of their own code."""
-    return _lasting(_explained(failure))
+    return lasting(_explained(failure))
 
 
-def _lasting(text: str) -> str:
+def lasting(text: str) -> str:
     """Without names that are others at the next run."""
     return FRESH_NAME.sub("tmp...", FRESH_FOLDER.sub("", text))
 
@@ -103,7 +103,7 @@ def shown(calls: list[Call], own: Mapping[str, tuple[str, ...]] | None = None, m
     lines = made.call(call)
     came = [*_outcome(call, "gradient" in message.lower(), made.tensors), *made.read(calls[last + 1 :])]
     lines += ["# " + "; ".join(line.removeprefix("# ") for line in came)] if made.retold and came else came
-    return _lasting("\n".join(lines if len(lines) <= MOST_LINES else ["...", *lines[1 - MOST_LINES :]]))
+    return lasting("\n".join(lines if len(lines) <= MOST_LINES else ["...", *lines[1 - MOST_LINES :]]))
 
 
 def _housekeeping(call: Call) -> bool:

@@ -6,8 +6,6 @@ loses may be named by the bank; whether that claim holds is measured on all call
 
 from __future__ import annotations
 
-import re
-import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +21,7 @@ from autograder import suite
 from autograder.assignment import read_assignment, submission
 from autograder.compare import same
 from autograder.errors import CourseBroken, GraderError, WorkerLost
+from autograder.example import lasting
 from autograder.grade import Notebook
 from autograder.mutate import Mutant, mutants
 from autograder.notebook_link import InProcess, Message
@@ -32,7 +31,6 @@ from autograder.student import Student
 # Loops that a mutant makes endless are many, and each costs this much once.
 CALL_SECONDS = 4.0
 EQUIVALENT = "equivalent.toml"
-TEMPORARY = re.compile(re.escape(tempfile.gettempdir()) + "/[^/]+")
 Key = tuple[str, str, str, int]
 
 
@@ -59,7 +57,7 @@ class _Recorded(InProcess):
         reply = super().ask(request, seconds)
         if request["verb"] in ("call", "get", "next"):
             answer = reply["error"]["kinds"][0] if "error" in reply else reply["value"]
-            self.answers.append(TEMPORARY.sub("", str(answer)) if isinstance(answer, str | Path) else answer)
+            self.answers.append(lasting(str(answer)) if isinstance(answer, str | Path) else answer)
         return reply
 
 

@@ -149,7 +149,7 @@ class Table:
         """All honest variants in as few notebooks as hold them: each task in another right way, and none twice."""
         honest = [(task, [item.id for item in self.doctor.bank.honest if item.task == task]) for task in self.tasks]
         found = []
-        for turn in range(max(len(names) for _, names in honest)):
+        for turn in range(max((len(names) for _, names in honest), default=0)):
             # The seed shifts them against each other, so that they meet in other company each time.
             mixed = {
                 task: names[(turn + self.seed * place) % len(names)]

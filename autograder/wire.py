@@ -96,11 +96,11 @@ def receive(
     if header_size > MAX_HEADER or body_size > MAX_BODY:
         message = f"a frame of {header_size + body_size} bytes is larger than allowed"
         raise FrameError(message)
-    body = _read(connection, header_size + body_size, deadline)
-    assert body is not None
-    header = bytes(body[:header_size])
-    del body[:header_size]
-    return unpack(header, body, resolve)
+    both = _read(connection, header_size + body_size, deadline)
+    assert both is not None
+    header = bytes(both[:header_size])
+    del both[:header_size]  # without a copy of what may be large
+    return unpack(header, both, resolve)
 
 
 def _no_constant(name: str) -> None:
