@@ -20,7 +20,7 @@ from autograder.assignment import Assignment
 from autograder.compare import same
 from autograder.data import digest as data_digest
 from autograder.errors import CourseBroken, Exhausted, GraderError, StudentError, WorkerLost
-from autograder.notebook_link import InProcess
+from autograder.notebook_link import InProcess, Link, Remembering
 from autograder.report import Diagnosis
 from autograder.student import Kept, Outcome, Student
 from autograder.values import Opaque
@@ -133,12 +133,12 @@ class Bank:
 
 def misconception(*, task: str, advice: str) -> Callable[[Change], Misconception]:
     """Put the decorated change into the bank; its docstring says the mistake to the student in one sentence."""
-    return lambda change_: Misconception(_name(change_), task, _sentence(change_), advice, change_)
+    return lambda change_: Misconception(change_.__name__, task, _sentence(change_), advice, change_)
 
 
 def honest(*, task: str) -> Callable[[Change], Honest]:
     """Put the decorated variant into the bank: it is right, and must lose nothing."""
-    return lambda change_: Honest(_name(change_), task, _sentence(change_), change_)
+    return lambda change_: Honest(change_.__name__, task, _sentence(change_), change_)
 
 
 def battery(task: str) -> Callable[[Callable[[Any], list[Any]]], Battery]:
@@ -157,10 +157,6 @@ def change(source: str, old: str, new: str, *, count: int = 1) -> str:
         message = f"expected {old!r} {count} time(s) in the reference solution, found it {found} times"
         raise ValueError(message)
     return source.replace(old, new)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return function.__name__
 
 
 def _sentence(function: Callable[..., Any]) -> str:
@@ -193,7 +189,12 @@ def read_bank(path: Path) -> Bank:
     )
 
 
-def notebook(cells: Iterable[tuple[str, str]]) -> Student:
+def reference(assignment: Assignment) -> Student:
+    """An assignment's reference in this process. It remembers its answers."""
+    return notebook(assignment.reference_cells(), Remembering(InProcess()))
+
+
+def notebook(cells: Iterable[tuple[str, str]], link: Link | None = None) -> Student:
     """These cells in this process: for code we trust."""
     cells = list(cells)
 
@@ -201,7 +202,7 @@ def notebook(cells: Iterable[tuple[str, str]]) -> Student:
         link.reset()
         link.ask({"id": 0, "verb": "cells", "cells": [[name, source, 60.0] for name, source in cells]}, 60.0)
 
-    return Student(InProcess(), prepare)
+    return Student(link or InProcess(), prepare)
 
 
 def with_solution(assignment: Assignment, replaced: dict[str, str]) -> list[tuple[str, str]]:

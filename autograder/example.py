@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +66,16 @@ class Recorder:
         except Exception as error:
             self.failure, self.calls = error, []
             raise
+
+    @contextlib.contextmanager
+    def again(self) -> Iterator[None]:
+        """Try the examples from the first on, to find a smaller that fails. A failure that does not return stays."""
+        first, calls = self.failure, self.calls
+        self.failure, self.calls, self.runs, self.runs_since = None, [], 0, 0
+        yield
+        if self.failure is None and first is not None:
+            self.failure, self.calls = first, calls
+            raise first
 
 
 def explained(failure: SubmissionError | WorkerLost) -> str:

@@ -19,7 +19,7 @@ import torch
 from autograder import data, kept
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.confinement import LEVELS, Zygote
-from autograder.diagnosis import Doctor, notebook
+from autograder.diagnosis import Doctor, reference
 from autograder.errors import NotebookUnreadable, SandboxUnavailable
 from autograder.grade import certificate, grade, ungraded
 from autograder.notebook import read_ipynb
@@ -118,7 +118,7 @@ class Grader:
 
     def _read_course(self, name: str) -> _Course:
         assignment = read_assignment(self.solutions / name)
-        return _Course(assignment, Doctor(assignment), notebook(assignment.reference_cells()))
+        return _Course(assignment, Doctor(assignment), reference(assignment))
 
     def _path(self, digest: str, assignment: Assignment) -> Path | None:
         if self.reports is None:

@@ -102,7 +102,7 @@ class Table:
         """Read the bank."""
         self.assignment, self.seed = assignment, seed
         self.doctor = diagnosis.Doctor(assignment)
-        self.reference = diagnosis.notebook(assignment.reference_cells())
+        self.reference = diagnosis.reference(assignment)
         self.tasks = [task.name for task in assignment.tasks]
 
     def graded(

@@ -61,7 +61,7 @@ class Student:
     ) -> None:
         """`prepare` runs the notebook's cells in a fresh worker, again after each loss. A call has `seconds`."""
         self._link, self._prepare, self.seconds = link, prepare, seconds
-        self._ready, self._count = False, 0
+        self._ready, self._count, self._lazies = False, 0, 0
         self._fresh: int | None = None  # the seed that the next request brings
         self.calls: list[Call] = []
         self.asked: set[str] = set()  # the names of the notebook that were asked for
@@ -90,8 +90,8 @@ class Student:
 
     def lazy(self, items: Sequence[object]) -> Lazy:
         """As an argument: an iterator that counts what is pulled from it."""
-        self._count += 1
-        return Lazy(self._count, tuple(items))
+        self._lazies += 1
+        return Lazy(self._lazies, tuple(items))
 
     def pulled(self, lazy: Lazy) -> int:
         """How many items have been pulled from a `lazy` so far."""
@@ -124,7 +124,7 @@ class Student:
 
     def forget(self) -> None:
         """Let go of all objects kept, and of the record of calls."""
-        self.calls = []
+        self.calls, self._lazies = [], 0
         if self._ready:
             self._ask("forget")
 

@@ -29,6 +29,7 @@ import hypothesis
 import pytest
 from hypothesis.internal.conjecture import providers
 
+from autograder.drawn import examples, under_hypothesis
 from autograder.errors import CourseBroken, SubmissionError, WorkerLost
 from autograder.example import SHRINK_RUNS, Recorder, explained, shown
 from autograder.report import CheckStatus
@@ -185,8 +186,7 @@ class Judge:
         digest = hashlib.sha256(f"{self.seed}/{item.name}".encode()).digest()
         recorder = Recorder(self._student, SHRINK_RUNS if self.shrink else 0, int.from_bytes(digest[:4], "big"))
         try:
-            self._student.forget()
-            self._reference.forget()
+            self._forget()
             self._call(item, recorder)
         except pytest.skip.Exception as skipped:
             return blank("skip", str(skipped), free=True)
@@ -212,16 +212,23 @@ class Judge:
             return
         inner = test.hypothesis.inner_test
 
-        @functools.wraps(inner)
-        def recorded(*args: Any, **kwargs: Any) -> None:
-            recorder.run(inner, *args, **kwargs)
+        def recorded(**drawn: Any) -> None:
+            recorder.run(inner, **drawn)
 
-        test.hypothesis.inner_test = recorded
-        test._hypothesis_internal_database_key = b""  # noqa: SLF001 - or it is made anew, from the source, at each run
         try:
-            hypothesis.seed(recorder.seed)(test)(**arguments)
-        finally:
-            test.hypothesis.inner_test = inner
+            for example in examples(test, recorder.seed):
+                recorded(**arguments, **example)
+        except Exception as error:
+            drew = isinstance(error, hypothesis.errors.HypothesisException)  # so it cannot do without Hypothesis
+            if not drew and not recorder.most:
+                raise
+            self._forget()
+            with recorder.again():
+                under_hypothesis(test, recorder.seed, recorded, arguments)
+
+    def _forget(self) -> None:
+        self._student.forget()
+        self._reference.forget()
 
 
 def _name(item: pytest.Item) -> str:
