@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -70,18 +69,23 @@ class _Reader:
         waiting: list[tuple[Any, int]] = [(tree, 0)]
         while waiting:
             node, depth = waiting.pop()
-            if not isinstance(node, list | dict):
+            kind = type(node)
+            if kind is not list and kind is not dict:
                 notes.append((None, _plain(node)))
                 continue
             if depth > MAX_DEPTH:
                 message = "values are nested too deeply"
                 raise FrameError(message)
-            build, parts = self._opened(node)
-            if isinstance(parts, _Leaf):
-                notes.append((None, parts.value))
+            if kind is list and set(map(type, node)) <= {int}:  # ids, by far the longest lists
+                notes.append((None, _ids(node)))
                 continue
+            if kind is dict and node.get("$") in LEAVES:
+                notes.append((None, getattr(self, f"_{node['$']}")(node)))
+                continue
+            build, parts = self._opened(node)
             notes.append((build, len(parts)))
-            waiting += [(part, depth + 1) for part in reversed(parts)]
+            depth += 1
+            waiting += [(part, depth) for part in reversed(parts)]
         ready: list[Any] = []
         for build, what in reversed(notes):
             if build is None:
@@ -92,11 +96,9 @@ class _Reader:
             ready.append(build(parts))
         return ready[0]
 
-    def _opened(self, node: list[Any] | dict[str, Any]) -> tuple[_Build | None, list[Any] | _Leaf]:
-        """How to put a container together, and its parts; or the value of what has no parts."""
+    def _opened(self, node: list[Any] | dict[str, Any]) -> tuple[_Build, list[Any]]:
+        """How to put a container together, and its parts."""
         if isinstance(node, list):
-            if all(type(item) is int for item in node):  # ids, by far the longest lists
-                return None, _Leaf([_plain(item) for item in node])
             return list, node
         kind = node.get("$")
         if kind is None:
@@ -110,10 +112,8 @@ class _Reader:
         if kind == "lazy":
             identity = _natural(node["id"])
             return (lambda parts: self._resolved(Lazy(identity, tuple(parts)))), _listed(node["items"])
-        if kind not in LEAVES:
-            message = "a value of unknown kind"
-            raise FrameError(message)
-        return None, _Leaf(getattr(self, f"_{kind}")(node))
+        message = "a value of unknown kind"
+        raise FrameError(message)
 
     def _bytes(self, node: dict[str, Any]) -> bytes:
         return _text(node["latin1"]).encode("latin-1")
@@ -167,19 +167,20 @@ class _Reader:
         return _laid_out(tensor, node["order"]) if "order" in node and self.resolve else tensor
 
 
-@dataclass(frozen=True)
-class _Leaf:
-    """A value without parts, read already."""
-
-    value: Any
-
-
 def _plain(value: Any) -> Any:
     """None, a bool, a number or a text, within its bounds."""
     if type(value) is int and abs(value) >= MAX_INT:
         message = "an integer is too large"
         raise FrameError(message)
     return _text(value) if isinstance(value, str) else value
+
+
+def _ids(values: list[int]) -> list[int]:
+    """Integers, all within their bounds."""
+    if values and (max(values) >= MAX_INT or min(values) <= -MAX_INT):
+        message = "an integer is too large"
+        raise FrameError(message)
+    return values
 
 
 def _text(value: Any) -> str:

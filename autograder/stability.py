@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from autograder.strength import PLUS, Question, one_thread, table_of
+from autograder.strength import PLUS, Question, Table, one_thread, table_of
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,22 @@ class Outcome:
     faults: tuple[str, ...]
 
 
-def outcomes(folder: Path, seeds: Iterable[int], *, executor: Executor | None = None) -> Iterable[Outcome]:
+def outcomes(folder: Path, seeds: Iterable[int], *, executor: Executor | None = None) -> Iterator[Outcome]:
     """For each seed the reference, and the honest variants in as few notebooks as hold them all."""
-    one = partial(_graded, folder)
-    every = [(seed, question) for seed in seeds for question in _notebooks(folder, seed)]
-    return executor.map(one, every, chunksize=4) if executor is not None else map(one, every)
+    one = partial(_under, folder)
+    for found in executor.map(one, seeds) if executor is not None else map(one, seeds):
+        yield from found
 
 
-def _notebooks(folder: Path, seed: int) -> list[Question]:
-    return [Question("reference", "the reference", ""), *table_of(folder, seed).mixtures()]
-
-
-def _graded(folder: Path, one: tuple[int, Question]) -> Outcome:
+def _under(folder: Path, seed: int) -> list[Outcome]:
+    """All of one seed in one process: its examples are drawn once."""
     one_thread()
-    seed, question = one
-    row = table_of(folder, seed).row(question)
+    table = table_of(folder, 0).under(seed)
+    return [_graded(table, one) for one in (Question("reference", "the reference", ""), *table.mixtures())]
+
+
+def _graded(table: Table, question: Question) -> Outcome:
+    row = table.row(question)
     names = question.name if question.kind == "honest" else question.kind
     faults = tuple(f"{names}: {fault}" for fault in row.faults)
-    return Outcome(seed, len(question.task.split(PLUS)) if question.task else len(row.report.tasks), faults)
+    return Outcome(table.seed, len(question.task.split(PLUS)) if question.task else len(row.report.tasks), faults)

@@ -6,6 +6,7 @@ The rows are graded in this process, over the same encoding as a confined worker
 from __future__ import annotations
 
 import ast
+import copy
 import random
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
@@ -104,6 +105,12 @@ class Table:
         self.doctor = diagnosis.Doctor(assignment)
         self.reference = diagnosis.reference(assignment)
         self.tasks = [task.name for task in assignment.tasks]
+
+    def under(self, seed: int) -> Table:
+        """The same, for the examples of another seed."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
 
     def graded(
         self,

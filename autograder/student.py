@@ -223,11 +223,14 @@ def _as_student_error(error: Any, call: str) -> BaseException:
     return StudentError(kind, text, kinds=kinds, where=where, call=call)
 
 
+_PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
+
+
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, Kept):
         return value.handle
     if isinstance(value, list | tuple):
-        return type(value)(_unwrapped(item) for item in value)
+        return value if _PLAIN.issuperset(map(type, value)) else type(value)(map(_unwrapped, value))
     if isinstance(value, dict):
         return {key: _unwrapped(item) for key, item in value.items()}
     return value.detach() if isinstance(value, torch.Tensor) else value

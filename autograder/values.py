@@ -86,7 +86,7 @@ def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: 
     if depth >= MAX_DEPTH:
         return {"$": "opaque", "type": f"{kind.__name__} (nested too deeply)"}
     if kind is list:
-        if all(type(item) is int for item in value) and (not value or max(map(abs, value)) < MAX_INT):
+        if set(map(type, value)) <= {int} and (not value or (max(value) < MAX_INT and min(value) > -MAX_INT)):
             return value
         return [_encode(item, buffers, depth + 1) for item in value]
     if kind is tuple:
