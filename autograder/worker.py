@@ -8,7 +8,6 @@ nobody trusts it. `Session` is the whole of it; `serve` puts a socket in front. 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import random
 import socket
@@ -25,12 +24,6 @@ from autograder.guard import Guard
 from autograder.values import Generator, Handle, Special
 
 Message = dict[str, Any]
-
-# torch loads these when an optimizer or the `meta` device is first used. Loaded here, before any student's code: an
-# import that a time limit cuts short would leave torch broken for as long as the process lives.
-importlib.import_module("torch._dynamo")
-torch.empty(2, device="meta").add(1)
-
 
 class _Counted:
     """An iterator that counts what is pulled from it."""

@@ -174,10 +174,11 @@ def preload(names: tuple[str, ...]) -> None:
     import torch  # noqa: PLC0415 - only where it was asked for
 
     torch.set_num_threads(1)  # a parallel region here would make a child's hang
-    # The first optimizer imports 800 modules, the first convolution asks /proc about the processor. No backward
-    # pass: on a CUDA build the first one starts a thread for each GPU.
+    # The first optimizer and the first sum on `meta` import 800 modules, the first convolution asks /proc about the
+    # processor. No backward pass: on a CUDA build the first one starts a thread for each GPU.
     weight = torch.nn.Parameter(torch.ones(1, 1, 3, 3))
     torch.optim.Adam([weight])
+    torch.empty(2, device="meta").add(1)
     with torch.no_grad():
         torch.nn.functional.conv2d(torch.ones(1, 1, 5, 5), weight)
     torch.manual_seed(0)

@@ -6,6 +6,7 @@ import inspect
 import sys
 import time
 import types
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +150,23 @@ def test_a_busy_machine_gets_more_patience() -> None:
         shell.Shell("notebook").run("loop", "while True:\n    pass")
     with pytest.raises(shell.TimeIsUp), shell.time_limit(0.05, patience=2.0):
         time.sleep(60)
+
+
+def test_an_import_is_let_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a module would stay behind; the code after it has its time, and no more than that."""
+    (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(0.5)\ndone = True")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "slow_to_import", raising=False)
+    one = shell.Shell("notebook")
+    with shell.time_limit(0.2):
+        one.run("import", "from slow_to_import import done")
+    assert one.namespace["done"]
+    monkeypatch.delitem(sys.modules, "slow_to_import")
+    with pytest.raises(shell.TimeIsUp) as late, shell.time_limit(0.2):
+        one.run("loop", "import slow_to_import\nwhile True:\n    pass")
+    assert "slow_to_import" in sys.modules
+    assert "`loop`: while True:" in shell.where(late.value) or "`loop`: pass" in shell.where(late.value)
+    monkeypatch.delitem(sys.modules, "slow_to_import")
 
 
 def test_an_interruption_between_two_lines_has_a_place_too() -> None:
