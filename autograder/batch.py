@@ -77,6 +77,17 @@ def progress(done: Iterable[fanout.Done], total: int) -> Iterator[fanout.Done]:
     yield from tqdm(done, total=total, unit="notebook", file=sys.stderr, dynamic_ncols=True)
 
 
+def say(line: str) -> None:
+    """Print a line, above the progress bar where there is one."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        print(line, flush=True)
+        return
+    tqdm.write(line)
+    sys.stdout.flush()
+
+
 def rendered(reports: list[Report], form: str) -> str:
     """The reports in one of the formats of the command line."""
     if form == "json":

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from autograder import batch, fanout, figures
 from autograder.assignment import assignments, find_solutions, read_assignment
@@ -45,9 +48,10 @@ def run(here: Path) -> int:
     print(f"{sum(map(len, told.values()))} notebooks handed in, in {course.relative_to(root)}/submitted/.", flush=True)
 
     began = time.monotonic()
-    reports = _grade(course / "submitted", solutions, root / "build" / "reports")
-    seconds = time.monotonic() - began
-    _book(root, course, names, level)
+    with _Booking(root, course, level) as booking:
+        reports = _grade(course / "submitted", solutions, root / "build" / "reports", booking.book)
+        seconds = time.monotonic() - began
+    _nbgrader(root, course, "export", f"--to={course / 'grades.csv'}")
     _compare(course / "grades.csv", reports)
     _pages(course, reports)
     _tell(reports, told, seconds, root, course, level)
@@ -66,36 +70,62 @@ def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
     return handed
 
 
-def _grade(submitted: Path, solutions: Path, cache: Path) -> list[Report]:
-    """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache."""
-    jobs = find_jobs(submitted, solutions)
+def _grade(submitted: Path, solutions: Path, cache: Path, complete: Callable[[str], None]) -> list[Report]:
+    """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache.
+
+    complete: called with the name of each assignment once all of it is graded.
+    """
+    jobs = sorted(find_jobs(submitted, solutions), key=lambda job: job.assignment)
+    left = Counter(job.assignment for job in jobs)
     processes = min(len(jobs), _cores())
     settings = fanout.Settings(solutions.resolve(), Options(isolation="none"), cache.resolve())
-    done = list(batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)))
-    for one in done:
+    reports = []
+    for one in batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)):
         if one.fault:
             print(f"{one.job.student}: {one.fault}", file=sys.stderr)
-    return sorted((one.report for one in done), key=lambda report: (report.assignment, NAMES.index(report.student)))
+        reports.append(one.report)
+        left[one.job.assignment] -= 1
+        if not left[one.job.assignment]:
+            complete(one.job.assignment)
+    return sorted(reports, key=lambda report: (report.assignment, NAMES.index(report.student)))
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _book(root: Path, course: Path, names: list[str], level: str) -> None:
-    least = f"--Grading.isolation={min(level, 'partial', key=LEVELS.index)}"
-    for name in names:
-        _nbgrader(root, course, "autograde", name, least)
-    # Feedback only reads the gradebook, so here several may run beside each other.
-    with ThreadPoolExecutor(_cores()) as several:
-        list(several.map(lambda name: _nbgrader(root, course, "generate_feedback", name), names))
-    _nbgrader(root, course, "export", f"--to={course / 'grades.csv'}")
+class _Booking:
+    """nbgrader's own commands, beside the grading of what is left. As a context manager it waits for them."""
+
+    def __init__(self, root: Path, course: Path, level: str) -> None:
+        self._command = partial(_nbgrader, root, course)
+        self._least = f"--Grading.isolation={min(level, 'partial', key=LEVELS.index)}"
+        # One command at a time writes to the gradebook. Feedback only reads it.
+        self._writer, self._readers = ThreadPoolExecutor(1), ThreadPoolExecutor(_cores())
+        self._begun: list[Future[Future[None]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with self._readers, self._writer:
+            feedback = [one.result() for one in self._begun]
+        for one in feedback:
+            one.result()
+
+    def book(self, name: str) -> None:
+        """Have an assignment's grades booked, then its feedback written."""
+        self._begun.append(self._writer.submit(self._book, name))
+
+    def _book(self, name: str) -> Future[None]:
+        self._command("autograde", name, self._least)
+        return self._readers.submit(self._command, "generate_feedback", name)
 
 
 def _nbgrader(root: Path, course: Path, command: str, *arguments: str) -> None:
     """One command of nbgrader's own, from the project's root. What it logs is kept, and shown only where it fails."""
     line = [sys.executable, "-m", "nbgrader", command, *arguments, f"--CourseDirectory.root={course}"]
-    print(f"nbgrader {command} {' '.join(arguments)}", flush=True)
+    batch.say(f"nbgrader {command} {' '.join(arguments)}")
     kept = course / f"nbgrader-{'-'.join([command, *(word for word in arguments if word[0] != '-')])}.log"
     with kept.open("wb") as log:
         ended = subprocess.run(line, cwd=root, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False)  # noqa: S603
