@@ -32,11 +32,19 @@ CHUNK = 2**20
 LENGTHS = struct.Struct("!II")
 
 
+def _no_constant(name: str) -> None:
+    """Python's reader knows NaN and Infinity, which are no JSON; ours travel as {"$": "float"}."""
+    raise ValueError(name)
+
+
+_TO_JSON, _FROM_JSON = json.JSONEncoder(separators=(",", ":")), json.JSONDecoder(parse_constant=_no_constant)
+
+
 def pack(message: dict[str, Any]) -> tuple[bytes, list[memoryview]]:
     """One message as header bytes and the buffers that follow it."""
     buffers: list[memoryview] = []
     tree = encode(message, buffers)
-    header = json.dumps(tree, separators=(",", ":")).encode("ascii")
+    header = _TO_JSON.encode(tree).encode("ascii")
     return LENGTHS.pack(len(header), sum(len(part) for part in buffers)) + header, buffers
 
 
@@ -50,7 +58,7 @@ def unpack(header: bytes, body: bytearray, resolve: Callable[[Special], Any] | N
         message = "a message of too many values"  # counted before any is built
         raise FrameError(message)
     try:
-        tree = json.loads(header.decode("ascii"), parse_constant=_no_constant)
+        tree = _FROM_JSON.decode(header.decode("ascii"))
     except (ValueError, RecursionError) as error:
         message = f"the header is no JSON ({type(error).__name__})"
         raise FrameError(message) from error
@@ -101,11 +109,6 @@ def receive(
     header = bytes(both[:header_size])
     del both[:header_size]  # without a copy of what may be large
     return unpack(header, both, resolve)
-
-
-def _no_constant(name: str) -> None:
-    """Python's reader knows NaN and Infinity, which are no JSON; ours travel as {"$": "float"}."""
-    raise ValueError(name)
 
 
 def _read(
