@@ -33,8 +33,8 @@ collect_ignore = ["toy_course", "small_course"]
 # These modules take long: their tests are spread over all processes. What tests of one task share, the bank's answers,
 # is told by their parameters.
 SPREAD = {"test_strength.py", "test_mutants.py"}
-# One process has it for minutes, so that it begins first.
-LONGEST = "test_redteam.py"
+# Those in which a process is for a minute or more begin first, so that none is left with one in the end.
+LONGEST = ("test_redteam.py", "test_end_to_end.py", "test_gradebook.py", "test_fanout.py", "test_damaged.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -54,9 +54,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByModule(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One process more than there are cores: a quarter of the time a test waits, for a limit or for another process."""
+    del config
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest first, then what is spread, so that no process is left with it in the end."""
-    items.sort(key=lambda item: (item.path.name != LONGEST, item.path.name not in SPREAD))
+    """What takes longest first; last what is spread, in small pieces."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: (item.path.name in SPREAD, order.get(item.path.name, len(order))))
 
 
 @pytest.fixture(autouse=True)
