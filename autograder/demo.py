@@ -22,7 +22,7 @@ from autograder.collect import find_jobs
 from autograder.confinement import LEVELS
 from autograder.diagnosis import read_bank
 from autograder.errors import GraderError
-from autograder.grader import Options, start_zygote
+from autograder.grader import Options
 from autograder.render import classpage, words
 from autograder.report import Report
 
@@ -40,21 +40,18 @@ def run(here: Path) -> int:
     root = solutions.parent
     course = root / "build" / "demo"
     shutil.rmtree(course, ignore_errors=True)
-    with start_zygote("none") as zygote:  # whatever this machine offers; it is said, not hidden
-        level = zygote.level
-    print(f"Isolation of student code on this machine: {level}. (`autograder doctor` tells more.)", flush=True)
     names = assignments(solutions)
     told = {name: _hand_in(course, solutions, name) for name in names}
     print(f"{sum(map(len, told.values()))} notebooks handed in, in {course.relative_to(root)}/submitted/.", flush=True)
 
     began = time.monotonic()
-    with _Booking(root, course, level) as booking:
+    with _Booking(root, course) as booking:
         reports = _grade(course / "submitted", solutions, root / "build" / "reports", booking.book)
         seconds = time.monotonic() - began
     _nbgrader(root, course, "export", f"--to={course / 'grades.csv'}")
     _compare(course / "grades.csv", reports)
     _pages(course, reports)
-    _tell(reports, told, seconds, root, course, level)
+    _tell(reports, told, seconds, root, course)
     return 0
 
 
@@ -70,10 +67,10 @@ def _hand_in(course: Path, solutions: Path, name: str) -> dict[str, HandIn]:
     return handed
 
 
-def _grade(submitted: Path, solutions: Path, cache: Path, complete: Callable[[str], None]) -> list[Report]:
+def _grade(submitted: Path, solutions: Path, cache: Path, complete: Callable[[str, str], None]) -> list[Report]:
     """Grade beforehand, over all cores: `nbgrader autograde` then only books what lies in the cache.
 
-    complete: called with the name of each assignment once all of it is graded.
+    complete: called with the name of each assignment once all of it is graded, and the isolation it was graded in.
     """
     jobs = sorted(find_jobs(submitted, solutions), key=lambda job: job.assignment)
     left = Counter(job.assignment for job in jobs)
@@ -86,8 +83,13 @@ def _grade(submitted: Path, solutions: Path, cache: Path, complete: Callable[[st
         reports.append(one.report)
         left[one.job.assignment] -= 1
         if not left[one.job.assignment]:
-            complete(one.job.assignment)
+            complete(one.job.assignment, _isolation(reports))
     return sorted(reports, key=lambda report: (report.assignment, NAMES.index(report.student)))
+
+
+def _isolation(reports: list[Report]) -> str:
+    """Whatever this machine offers; it is said, not hidden."""
+    return next((one.certificate.isolation for one in reports if one.certificate and one.status == "graded"), "none")
 
 
 def _cores() -> int:
@@ -97,9 +99,8 @@ def _cores() -> int:
 class _Booking:
     """nbgrader's own commands, beside the grading of what is left. As a context manager it waits for them."""
 
-    def __init__(self, root: Path, course: Path, level: str) -> None:
+    def __init__(self, root: Path, course: Path) -> None:
         self._command = partial(_nbgrader, root, course)
-        self._least = f"--Grading.isolation={min(level, 'partial', key=LEVELS.index)}"
         # One command at a time writes to the gradebook. Feedback only reads it.
         self._writer, self._readers = ThreadPoolExecutor(1), ThreadPoolExecutor(_cores())
         self._begun: list[Future[Future[None]]] = []
@@ -113,12 +114,12 @@ class _Booking:
         for one in feedback:
             one.result()
 
-    def book(self, name: str) -> None:
-        """Have an assignment's grades booked, then its feedback written."""
-        self._begun.append(self._writer.submit(self._book, name))
+    def book(self, name: str, isolation: str) -> None:
+        """Have an assignment's grades booked, then its feedback written. No less than this isolation is accepted."""
+        self._begun.append(self._writer.submit(self._book, name, min(isolation, "partial", key=LEVELS.index)))
 
-    def _book(self, name: str) -> Future[None]:
-        self._command("autograde", name, self._least)
+    def _book(self, name: str, least: str) -> Future[None]:
+        self._command("autograde", name, f"--Grading.isolation={least}")
         return self._readers.submit(self._command, "generate_feedback", name)
 
 
@@ -161,9 +162,7 @@ def _first_failure(report: Report) -> list[str]:
     return failed[:1]
 
 
-def _tell(
-    reports: list[Report], told: dict[str, dict[str, HandIn]], seconds: float, root: Path, course: Path, level: str
-) -> None:
+def _tell(reports: list[Report], told: dict[str, dict[str, HandIn]], seconds: float, root: Path, course: Path) -> None:
     for name, handed in told.items():
         mine = [report for report in reports if report.assignment == name]
         print(f"\n{name}")
@@ -177,7 +176,8 @@ def _tell(
     place = course.relative_to(root)
     first = next(iter(told))
     print(
-        f"\n{len(reports)} submissions in {seconds:.0f} s, {each:.2f} s each; isolation: {level}.\n"
+        f"\n{len(reports)} submissions in {seconds:.0f} s, {each:.2f} s each.\n"
+        f"Isolation of student code: {_isolation(reports)} (`autograder doctor` tells more).\n"
         f"Open next:\n"
         f"  {place}/class-{first}.html            the class at a glance\n"
         f"  {place}/feedback/ben/{first}/{first}.html   what a student gets\n"
