@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autograder.compare import assert_close, assert_equal, assert_refuses, fail, require
+from autograder.errors import StudentError
 from autograder.strategies import SEEDS, boolean_mask, leading, sizes, strided, tensors, values
 from autograder.suite import task
 
@@ -154,11 +155,16 @@ def on_meta(*inputs):
 FLOATS = (torch.float32, torch.float64, torch.bfloat16)
 
 
+# Small enough to be shown, with a query that may attend to nothing: what is asked here is no matter of numbers.
+QKV = values(1, 2, 4, scale=1.0), values(2, 3, 4, scale=1.0), values(3, 3, 2, scale=1.0)
+SOME = torch.tensor([[True, False, True], [False, False, False]])
+
+
 def well_behaved(student, name, right_by, *made):
-    """The data type and device of a result, and what the call leaves alone, without the mask (made last) and with it."""
-    *halves, mask = [x if x.dtype is torch.bool else x / 2 for x in made]
+    """The data type and device of a result, and what the call leaves alone, without a mask and with one."""
+    mask = SOME
     for dtype in FLOATS:
-        plain = [x.to(dtype) for x in halves]
+        plain = [x.to(dtype) for x in made]
         right = right_by(*[x.double() for x in plain])
         for inputs in (plain, [*plain, mask]):
             outcome = student.observe(name, *inputs, inputs=True, randomness=True)
@@ -239,12 +245,11 @@ def test_simple_gradients(student, made):
     gradient(outcome.gradients[0], right, "the words")
 
 
-@task("simple_self_attention", weight=1, needs="test_simple_values", examples=2)
-@given(tensors("TC", bounds={"T": (2, 5), "C": (2, 5)}, scale=1.0))
-def test_simple_behaviour(student, made):
+@task("simple_self_attention", weight=1, needs="test_simple_values")
+def test_simple_behaviour(student):
     """The data type and the device are those of the input, which is left as it was; nothing is random."""
     for dtype in FLOATS:
-        x = made[0].to(dtype)
+        x = QKV[0].to(dtype)
         outcome = student.observe("simple_self_attention", x, inputs=True, randomness=True)
         wide = x.double()
         same_kind(outcome.value, shares(wide @ wide.transpose(-2, -1)) @ wide, dtype)
@@ -324,12 +329,11 @@ def test_softmax_gradients(student, seed, dim):
     gradient(found, mine * (cotangent - (mine * cotangent).sum(dim, keepdim=True)), "scores with -inf among them")
 
 
-@task("softmax", weight=1, needs="test_softmax_values", examples=2)
-@given(tensors("TC", bounds={"T": (2, 6), "C": (2, 6)}))
-def test_softmax_dtype_and_device(student, made):
+@task("softmax", weight=1, needs="test_softmax_values")
+def test_softmax_dtype_and_device(student):
     """The data type and the device are those of the scores, which need not be contiguous."""
     for dtype in FLOATS:
-        x = made[0].to(dtype)
+        x = QKV[0].to(dtype)
         same_kind(student.softmax(strided(x)), torch.softmax(x.double(), -1), dtype)
     (meta,) = on_meta(x)
     assert_close(student.observe("softmax", meta, strict_device=True).value, meta)
@@ -415,11 +419,10 @@ def test_weights_leading(student, made):
     close(student.attention_weights(q, k), right_weights(q, k))
 
 
-@task("attention_weights", weight=1, needs="test_weights_values", examples=2)
-@given(masked("TD", "SD", empty=True))
-def test_weights_behaviour(student, made):
+@task("attention_weights", weight=1, needs="test_weights_values")
+def test_weights_behaviour(student):
     """The data type and the device are those of the queries; inputs are left as they were; nothing is random."""
-    well_behaved(student, "attention_weights", right_weights, *made)
+    well_behaved(student, "attention_weights", right_weights, *QKV[:2])
 
 
 @task("attention_weights", weight=1, needs="test_weights_values", examples=6)
@@ -525,11 +528,10 @@ def test_attention_leading(student, made):
     close(student.scaled_dot_product_attention(q, k, v), right_attention(q, k, v))
 
 
-@task("scaled_dot_product_attention", weight=1, needs="test_attention_values", examples=2)
-@given(masked("TD", "SD", "SE", empty=True))
-def test_attention_behaviour(student, made):
+@task("scaled_dot_product_attention", weight=1, needs="test_attention_values")
+def test_attention_behaviour(student):
     """The data type and the device are those of the inputs, which are left as they were; nothing is random."""
-    well_behaved(student, "scaled_dot_product_attention", right_attention, *made)
+    well_behaved(student, "scaled_dot_product_attention", right_attention, *QKV)
 
 
 @task("scaled_dot_product_attention", weight=2, needs="test_attention_values", examples=6)
@@ -755,15 +757,25 @@ def own_value(weights, x):
 def build(student, weights, width, heads, **options):
     """The student's layer with these weights, in float64 and eval mode."""
     layer = student.new("CausalSelfAttention", width, heads, **options)
+    layer.double()
+    try:
+        loaded = layer.load_state_dict(weights, strict=False)  # what is there besides costs its own check
+        if not (isinstance(loaded, tuple) and loaded[1:] == ([],)):  # no more and no fewer than were handed over
+            fitting(layer, weights)
+    except StudentError:
+        fitting(layer, weights)
+        raise
+    layer.eval()
+    return layer
+
+
+def fitting(layer, weights):
+    """Each of these weights has its place in the layer."""
     held = layer.state_dict()
     for name, tensor in weights.items():
         require(name in held, f"The layer's state_dict lacks {name!r}; it holds {sorted(held)}.")
         shape = tuple(held[name].shape)
         require(shape == tuple(tensor.shape), f"{name} must have the shape {tuple(tensor.shape)}; yours has {shape}.")
-    layer.double()
-    layer.load_state_dict(weights, strict=False)  # what is there besides costs its own check
-    layer.eval()
-    return layer
 
 
 @task("causal_self_attention", weight=1, examples=4)
@@ -1044,22 +1056,21 @@ def test_layer_quiet(student, size, seed):
     close(layer(x), right_layer(weights, x, heads), what="the output in training with dropout=0")
 
 
-@task("causal_self_attention", weight=1, needs="test_layer_values", examples=2)
-@given(sizes(**LAYER_BOUNDS), SEEDS)
-def test_layer_dtype_and_device(student, size, seed):
+@task("causal_self_attention", weight=1, needs="test_layer_values")
+def test_layer_dtype_and_device(student):
     """It runs in the data type and on the device of its weights, and for words that are not contiguous in memory."""
-    heads, width = size["H"], size["H"] * size["D"]
-    weights = lively_weights(seed, width)
+    heads, width = 2, 4
+    weights = lively_weights(1, width)
     layer = build(student, weights, width, heads)
-    x = strided(values(seed, size["B"], 1 + seed % 2, width, scale=1.0))
-    close(layer(x), right_layer(weights, x, heads), what="the output")
-    x = values(seed, size["B"], size["T"], width, scale=1.0)
-    right = right_layer(weights, x, heads)
+    for length in (1, 3):
+        x = strided(values(length, 2, length, width, scale=1.0))
+        right = right_layer(weights, x, heads)
+        close(layer(x), right, what="the output")
     for dtype, rough in ((torch.float32, 1e-3), (torch.bfloat16, 0.2)):
         layer.to(dtype)
         assert_close(layer(x.to(dtype)), right.to(dtype), rtol=0.1, atol=rough)
     layer.to("meta")
-    mask = torch.ones(size["B"], 1, size["T"], size["T"], dtype=torch.bool)
+    mask = torch.ones(2, 1, 3, 3, dtype=torch.bool)
     for inputs in (on_meta(x.to(dtype)), on_meta(x.to(dtype), mask)):
         assert_close(
             layer.observe(*inputs, strict_device=True).value, inputs[0], what="the output on the device `meta`"
