@@ -143,7 +143,7 @@ def alike(one: str, other: str) -> bool:
     # How much longer something takes, and on which example that shows first, is another matter at each run; so is
     # where a loop is interrupted.
     one, other = (re.split(r"\d+ times as long", text)[0] for text in (one, other))
-    one, other = (re.sub(r"^ +line \d+ of `.*\n", "", text, flags=re.M) if LATE in text else text for text in (one, other))
+    one, other = (re.sub(r"^ +line \d+ of `.*\n", "", text, flags=re.MULTILINE) if LATE in text else text for text in (one, other))
     number = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e-?\d+)?")
     if number.sub("0.0", one) != number.sub("0.0", other):
         return False

@@ -1573,9 +1573,9 @@ def bpe_questions(ask):
     return [*answers, work_grows(ask)]
 
 
-# Merges for words of five letters, and a thousand more that no such word needs.
+# Merges for words of five letters, and three thousand more that no such word needs.
 NEEDED = [(bytes([one]), bytes([other])) for one in b"abcde" for other in b"abcde"]
-OTHERS = [(bytes([one]), bytes([other])) for one in range(32, 64) for other in range(65, 97)]
+OTHERS = [(bytes([one]), bytes([other])) for one in (*range(32, 64), *range(128, 192)) for other in range(65, 97)]
 
 
 def work_grows(ask):
@@ -1584,16 +1584,16 @@ def work_grows(ask):
         ask.new("BPETokenizer", dict(enumerate([bytes([i]) for i in range(256)] + [a + b for a, b in merges])), merges)
         for merges in (NEEDED, OTHERS + NEEDED)
     )
-    if few.encode("ab") != [257] or many.encode("ab") != [1281]:
+    if few.encode("ab") != [257] or many.encode("ab") != [256 + len(OTHERS) + 1]:
         return None  # it fails, or does not merge: then its speed says nothing
     draw = random.Random(6)
 
     def words(count):
         return " ".join("".join(draw.choices("abcde", k=6)) for _ in range(count))
 
-    if _many_times(ask, lambda: [few.encode(words(4)) for _ in range(30)], lambda: few.encode(words(120))):
+    if _many_times(ask, lambda: [few.encode(words(4)) for _ in range(30)], lambda: few.encode(words(200))):
         return "the square of the text"
-    return "the merges" if _many_times(ask, lambda: few.encode(words(20)), lambda: many.encode(words(20))) else None
+    return "the merges" if _many_times(ask, lambda: few.encode(words(60)), lambda: many.encode(words(60))) else None
 
 
 @misconception(
