@@ -907,9 +907,9 @@ def counts_again(ask):
     frequent = ["".join(draw.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=11)) for _ in range(13)]
     rare = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=40)) for _ in range(150)]
     text = " ".join(frequent * 20 + rare)
-    if not keeps_to_words(ask.train_bpe(text, 356)):
+    if not keeps_to_words(ask.train_bpe(text, 316)):
         return None  # it fails, or merges across words: then its speed says nothing
-    return _many_times(ask, lambda: [ask.train_bpe(text, 257) for _ in range(8)], lambda: ask.train_bpe(text, 356))
+    return _many_times(ask, lambda: [ask.train_bpe(text, 257) for _ in range(4)], lambda: ask.train_bpe(text, 316))
 
 
 def _many_times(ask, quick, slow):
