@@ -77,19 +77,21 @@ def _grade(submitted: Path, solutions: Path, cache: Path, complete: Callable[[st
     processes = min(len(jobs), _cores())
     settings = fanout.Settings(solutions.resolve(), Options(isolation="none"), cache.resolve())
     reports = []
-    for one in batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)):
-        if one.fault:
-            print(f"{one.job.student}: {one.fault}", file=sys.stderr)
-        reports.append(one.report)
-        left[one.job.assignment] -= 1
-        if not left[one.job.assignment]:
-            complete(one.job.assignment, _isolation(reports))
+    for done in batch.progress(fanout.grade_files(jobs, partial(fanout.local, processes), settings), len(jobs)):
+        name = done.job.assignment
+        if done.fault:
+            print(f"{done.job.student}: {done.fault}", file=sys.stderr)
+        reports.append(done.report)
+        left[name] -= 1
+        if not left[name]:
+            complete(name, _isolation([one for one in reports if one.assignment == name]))
     return sorted(reports, key=lambda report: (report.assignment, NAMES.index(report.student)))
 
 
 def _isolation(reports: list[Report]) -> str:
     """Whatever this machine offers; it is said, not hidden."""
-    return next((one.certificate.isolation for one in reports if one.certificate and one.status == "graded"), "none")
+    levels = [one.certificate.isolation for one in reports if one.certificate and one.status == "graded"]
+    return min(levels, key=LEVELS.index, default="none")
 
 
 def _cores() -> int:
@@ -108,7 +110,11 @@ class _Booking:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, kind: object, *exc: object) -> None:
+        if kind is not None:  # what has not begun is given up
+            for pool in (self._writer, self._readers):
+                pool.shutdown(cancel_futures=True)
+            return
         with self._readers, self._writer:
             feedback = [one.result() for one in self._begun]
         for one in feedback:

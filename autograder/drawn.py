@@ -1,8 +1,8 @@
 """The examples of a hidden test: drawn once for each seed, then tried on every notebook.
 
-Drawing costs about as much as all else in the grader, and gives every notebook the same: a hidden test draws nothing
-while it runs, so its examples hang on the test and the seed alone. Hypothesis itself runs a test only where one of
-them fails, to find a smaller.
+Drawing costs about as much as all else in the grader, and gives every notebook the same: the examples hang on the test
+and the seed alone. Hypothesis itself runs a test only where one of them fails, to find a smaller; and where the test
+draws while it runs, or assumes.
 """
 
 from __future__ import annotations

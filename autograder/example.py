@@ -69,10 +69,18 @@ class Recorder:
 
     @contextlib.contextmanager
     def again(self) -> Iterator[None]:
-        """Try the examples from the first on, to find a smaller that fails. A failure that does not return stays."""
+        """Try the examples from the first on, to find a smaller that fails.
+
+        The notebook's first failure stays where none of its own follows, whatever else comes of it.
+        """
         first, calls = self.failure, self.calls
         self.failure, self.calls, self.runs, self.runs_since = None, [], 0, 0
-        yield
+        try:
+            yield
+        except Exception:
+            if isinstance(self.failure, SubmissionError) or not isinstance(first, SubmissionError):
+                raise
+            self.failure = None
         if self.failure is None and first is not None:
             self.failure, self.calls = first, calls
             raise first

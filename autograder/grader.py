@@ -19,11 +19,12 @@ import torch
 from autograder import data, kept
 from autograder.assignment import Assignment, read_assignment, submission
 from autograder.confinement import LEVELS, Zygote
-from autograder.diagnosis import Doctor, reference
+from autograder.diagnosis import Doctor
 from autograder.errors import NotebookUnreadable, SandboxUnavailable
 from autograder.grade import certificate, grade, ungraded
 from autograder.notebook import read_ipynb
 from autograder.notebook_link import Confined
+from autograder.reference import reference
 from autograder.report import Report, from_json
 from autograder.student import CALL_SECONDS, Student
 

@@ -6,14 +6,11 @@ Both encode and decode, so they cannot drift.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import select
 import socket
 import time
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -25,8 +22,6 @@ from autograder.worker import Session
 
 # Code that ignores its time limit is killed this much later.
 GRACE_SECONDS = 2.0
-# Of the answers not used for the longest time some are let go where all together are larger.
-MOST_BYTES = 64 * 2**20
 
 Message = dict[str, Any]
 
@@ -88,19 +83,21 @@ class InProcess:
         """Nothing to let go of."""
 
 
-def _framed(message: Message) -> bytes:
+def framed(message: Message) -> bytes:
+    """A message as the bytes that travel."""
     start, buffers = wire.pack(message)
     return start + b"".join(buffers)
 
 
-def _unframed(frame: bytes, resolve: Callable[[Special], Any] | None) -> Message:
+def unframed(frame: bytes, resolve: Callable[[Special], Any] | None) -> Message:
+    """The message again; `resolve` as in `wire.unpack`."""
     size = wire.LENGTHS.size
     body = size + wire.LENGTHS.unpack(frame[:size])[0]
     return wire.unpack(frame[size:body], bytearray(frame[body:]), resolve)
 
 
 def _through_wire(message: Message, resolve: Callable[[Special], Any] | None) -> Message:
-    return _unframed(_framed(message), resolve)
+    return unframed(framed(message), resolve)
 
 
 def _speaks(connection: socket.socket) -> bool:
@@ -170,77 +167,3 @@ class Confined:
         return self.worker.cpu_seconds() if self.worker is not None else 0.0
 
     close = reset
-
-
-@dataclass(frozen=True)
-class _Answer:
-    frame: bytes
-    cpu_seconds: float
-
-
-class Remembering:
-    """A link to the reference that remembers its answers: each notebook of a class has it asked the same questions.
-
-    What the reference answers hangs on what it was asked since it last forgot its objects, which is where a check
-    begins. So an answer is known by all the questions that led to it, byte for byte. Where one is new, the reference is
-    asked the earlier ones of this check first: the objects that they made must be there.
-    """
-
-    def __init__(self, link: Link, most_bytes: int = MOST_BYTES) -> None:
-        """`link`: where the answers come from; `most_bytes`: how much is remembered."""
-        self.link, self.most_bytes = link, most_bytes
-        self._known: OrderedDict[bytes, _Answer] = OrderedDict()
-        self._bytes, self._saved = 0, 0.0
-        self._begin()
-
-    def _begin(self) -> None:
-        self._led_here = b""
-        self._behind: list[tuple[Message, float]] = []  # asked since the last `forget`, but not of the reference
-
-    def ask(self, request: Message, seconds: float) -> Message:
-        """The answer from memory, or the reference's."""
-        if request["verb"] in ("cells", "forget"):
-            if request["verb"] == "cells":
-                self._known.clear()
-                self._bytes = 0
-            self._begin()
-            return self.link.ask(request, seconds)
-        question = _framed({**request, "id": 0})
-        self._led_here = hashlib.sha256(self._led_here + question).digest()
-        answer = self._known.get(self._led_here)
-        if answer is None:
-            return self._asked(request, seconds)
-        self._known.move_to_end(self._led_here)
-        self._behind.append((request, seconds))
-        self._saved += answer.cpu_seconds
-        return {**_unframed(answer.frame, None), "id": request["id"]}
-
-    def _asked(self, request: Message, seconds: float) -> Message:
-        for earlier, limit in self._behind:
-            self.link.ask(earlier, limit)
-        self._behind.clear()
-        began = self.link.cpu_seconds()
-        reply = self.link.ask(request, seconds)
-        if "error" not in reply:  # it may have been short of time
-            self._keep(_Answer(_framed(reply), self.link.cpu_seconds() - began))
-        return reply
-
-    def _keep(self, answer: _Answer) -> None:
-        self._known[self._led_here] = answer
-        self._bytes += len(answer.frame)
-        while self._bytes > self.most_bytes:
-            _, oldest = self._known.popitem(last=False)
-            self._bytes -= len(oldest.frame)
-
-    def reset(self) -> None:
-        """Begin again."""
-        self._begin()
-        self.link.reset()
-
-    def cpu_seconds(self) -> float:
-        """What the reference has used, and what it used for the answers that came from memory when they were new."""
-        return self.link.cpu_seconds() + self._saved
-
-    def close(self) -> None:
-        """Let go of the reference."""
-        self.link.close()

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import tokenize
+import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ SHOWN_ONLY = ("matplotlib", "mpl_toolkits", "seaborn", "IPython", "ipywidgets", 
 MAY_BE_MISSING = ("tqdm",)
 # Cell magics whose body is Python; a cell under any other `%%` is not run.
 PYTHON_CELL_MAGICS = ("time", "timeit", "capture", "prun", "debug")
+IMPORT_SECONDS = 60.0  # so much longer may go on what imports, again and again
 # Possessive (`+` after a repetition): a line of spaces must not be tried in every way that it can be divided.
 LINE_MAGIC = re.compile(r"^(\s*+)(?:[%!?].*|(?:[\w.,\s]++=\s*+)?[%!]\w.*|[\w.]++\?{1,2}\s*+)$")
 
@@ -174,8 +176,8 @@ def time_limit(seconds: float, *, patience: float = 1.0) -> Iterator[None]:
     """Within, the running code is interrupted after so many seconds of wall-clock time.
 
     patience: up to so many times longer, as long as this process has had less than `seconds` of a core: on a machine
-    that is busy with other things. An import is let end, and time counts from there: cut short, torch's own would leave
-    it broken for as long as the process lives.
+    that is busy with other things. An import is let end, for up to a minute, and time counts from there: cut short,
+    torch's own would leave it broken for as long as the process lives.
 
     Kinder than killing the worker: the student learns the line, and the rest goes on. Code that ignores it is
     killed from outside. Without effect off the main thread, where signals cannot be handled.
@@ -188,11 +190,11 @@ def time_limit(seconds: float, *, patience: float = 1.0) -> Iterator[None]:
         return
 
     began, had = time.monotonic(), time.process_time()
+    last = began + seconds * patience + IMPORT_SECONDS
 
-    def stop(number: int, frame: types.FrameType | None) -> None:
+    def stop(_number: int, frame: types.FrameType | None) -> None:
         nonlocal began, had
-        del number
-        if _imports(frame):
+        if time.monotonic() < last and _imports(frame):
             began, had = time.monotonic(), time.process_time()
             return
         if time.process_time() - had < seconds and time.monotonic() - began < seconds * patience:
@@ -212,9 +214,7 @@ def time_limit(seconds: float, *, patience: float = 1.0) -> Iterator[None]:
 
 def _imports(frame: types.FrameType | None) -> bool:
     """Whether an import has begun there and not ended."""
-    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
-        frame = frame.f_back
-    return frame is not None
+    return any(one.f_code.co_filename == "<frozen importlib._bootstrap>" for one, _ in traceback.walk_stack(frame))
 
 
 @functools.lru_cache(maxsize=256)

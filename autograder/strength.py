@@ -23,6 +23,7 @@ from autograder.grade import grade
 from autograder.names import builds_on
 from autograder.notebook import cleared
 from autograder.notebook_link import InProcess
+from autograder.reference import reference
 from autograder.report import Report
 
 
@@ -103,7 +104,7 @@ class Table:
         """Read the bank."""
         self.assignment, self.seed = assignment, seed
         self.doctor = diagnosis.Doctor(assignment)
-        self.reference = diagnosis.reference(assignment)
+        self.reference = reference(assignment)
         self.tasks = [task.name for task in assignment.tasks]
 
     def under(self, seed: int) -> Table:

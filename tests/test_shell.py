@@ -169,6 +169,16 @@ def test_an_import_is_let_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delitem(sys.modules, "slow_to_import")
 
 
+def test_importing_for_ever_is_no_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What imports again and again has a minute more, and not for ever."""
+    monkeypatch.setattr(shell, "IMPORT_SECONDS", 0.5)
+    began = time.monotonic()
+    endless = "while True:\n    try:\n        import nowhere_at_all\n    except ImportError:\n        pass"
+    with pytest.raises(shell.TimeIsUp), shell.time_limit(0.2):
+        shell.Shell("notebook").run("loop", endless)
+    assert 0.2 <= time.monotonic() - began < 5
+
+
 def test_an_interruption_between_two_lines_has_a_place_too() -> None:
     """A jump back to the head of a loop belongs to no line; the function is named by its first one."""
     source = "def search(items):\n    for item in items:\n        if item:\n            if item > 1:\n                found = item\n"
