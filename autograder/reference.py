@@ -118,5 +118,5 @@ class Remembering:
 
 
 def _as_it_stands(special: Special) -> Special:
-    """A stand-in stays one. (With nothing to resolve them, a tensor's layout in memory would be lost, too.)"""
+    """A stand-in stays one; with nothing to resolve them, a tensor's layout in memory would be lost, too."""
     return special
