@@ -373,6 +373,17 @@ def same_gradients(mine, right, **tolerances):
         assert_close(one, other, what=f"the {COUNTED[number]} gradient after clipping", **tolerances)
 
 
+def with_or_without(mine, right, norm):
+    """The right gradients; without torch's 1e-6 in the denominator, where `mine` come nearer to those."""
+    bare = [gradient * (1 + 1e-6 / norm) for gradient in right]
+    alike = all(isinstance(one, torch.Tensor) and one.shape == other.shape for one, other in zip(mine, right))
+
+    def off(others):
+        return sum(float((one - other).abs().sum()) for one, other in zip(mine, others))
+
+    return bare if alike and off(bare) < off(right) else right
+
+
 @task("clip_gradients", weight=3, examples=6)
 @given(SEEDS, st.sampled_from([0.1, 0.5, 0.9]), st.sampled_from([2.0, 0.1]))
 def test_clip_long(student, reference, seed, share, scale):
@@ -381,8 +392,7 @@ def test_clip_long(student, reference, seed, share, scale):
     expected_norm, expected = clipped(reference, seed, share, scale)
     require(type(norm) is float, f"The norm must be a Python float; yours is a {type(norm).__name__}.")
     assert_close(norm, expected_norm, rtol=1e-6, what="the norm")
-    # With torch's small number in the denominator or without it.
-    same_gradients(gradients, expected, rtol=1e-5 + 2e-6 / expected_norm, atol=1e-7)
+    same_gradients(gradients, with_or_without(gradients, expected, expected_norm), rtol=3e-6, atol=1e-9)
 
 
 @task("clip_gradients", weight=2, needs="test_clip_long", examples=5)
