@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import json
 import os
 import platform
@@ -362,6 +363,7 @@ def test_close_leaves_nothing(
     """No process, no file, no descriptor."""
     name, _ = machine
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gc.collect()  # what earlier tests have left closes now, and not while this one counts
     processes, opened_files = descendants(os.getpid()), len(os.listdir("/proc/self/fd"))
     with zygote(switches=MACHINES[name][0]) as opened:
         asked(opened.fork(), "ignore_everything", stage)
