@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -26,6 +26,7 @@ from autograder.values import (
     Lazy,
     Opaque,
     Special,
+    bounded,
 )
 
 # The kinds that hold no others.
@@ -77,7 +78,7 @@ class _Reader:
                 message = "values are nested too deeply"
                 raise FrameError(message)
             if kind is list and set(map(type, node)) <= {int}:  # ids, by far the longest lists
-                notes.append((None, _ids(node)))
+                notes.append((None, node if bounded(node) else _too_large()))
                 continue
             if kind is dict and node.get("$") in LEAVES:
                 notes.append((None, getattr(self, f"_{node['$']}")(node)))
@@ -170,17 +171,13 @@ class _Reader:
 def _plain(value: Any) -> Any:
     """None, a bool, a number or a text, within its bounds."""
     if type(value) is int and abs(value) >= MAX_INT:
-        message = "an integer is too large"
-        raise FrameError(message)
+        _too_large()
     return _text(value) if isinstance(value, str) else value
 
 
-def _ids(values: list[int]) -> list[int]:
-    """Integers, all within their bounds."""
-    if values and (max(values) >= MAX_INT or min(values) <= -MAX_INT):
-        message = "an integer is too large"
-        raise FrameError(message)
-    return values
+def _too_large() -> NoReturn:
+    message = "an integer is too large"
+    raise FrameError(message)
 
 
 def _text(value: Any) -> str:

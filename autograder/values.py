@@ -73,6 +73,11 @@ def encode(value: Any, buffers: list[memoryview]) -> Any:
     return _encode(value, buffers, 0)
 
 
+def bounded(integers: list[int]) -> bool:
+    """Whether all of them may travel."""
+    return not integers or (max(integers) < MAX_INT and min(integers) > -MAX_INT)
+
+
 def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: C901 - one branch a type
     kind = type(value)
     if value is None or kind is bool:
@@ -86,7 +91,7 @@ def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: 
     if depth >= MAX_DEPTH:
         return {"$": "opaque", "type": f"{kind.__name__} (nested too deeply)"}
     if kind is list:
-        if set(map(type, value)) <= {int} and (not value or (max(value) < MAX_INT and min(value) > -MAX_INT)):
+        if set(map(type, value)) <= {int} and bounded(value):
             return value
         return [_encode(item, buffers, depth + 1) for item in value]
     if kind is tuple:

@@ -25,6 +25,7 @@ from autograder.values import Generator, Handle, Special
 
 Message = dict[str, Any]
 
+
 class _Counted:
     """An iterator that counts what is pulled from it."""
 
