@@ -254,7 +254,8 @@ def _start(
     def start_and_stay() -> None:
         start()
         if not isinstance(started[0], OSError):
-            os.waitid(os.P_PID, started[0].pid, os.WEXITED | os.WNOWAIT)
+            with contextlib.suppress(ChildProcessError):  # it has ended, and was asked how before this thread woke
+                os.waitid(os.P_PID, started[0].pid, os.WEXITED | os.WNOWAIT)
 
     # "With its parent" means with the thread that started it, so a thread of a pool, which may end, must not be it.
     if threading.current_thread() is threading.main_thread():
