@@ -21,8 +21,9 @@ from autograder.compare import same
 from autograder.data import digest as data_digest
 from autograder.errors import CourseBroken, Exhausted, GraderError, StudentError, WorkerLost
 from autograder.notebook_link import InProcess, Link
+from autograder.replies import Outcome
 from autograder.report import Diagnosis
-from autograder.student import Kept, Outcome, Student
+from autograder.student import Kept, Student
 from autograder.values import Opaque
 
 Change = Callable[[str], str]

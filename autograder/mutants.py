@@ -55,9 +55,10 @@ class _Recorded(InProcess):
     def ask(self, request: Message, seconds: float) -> Message:
         """As always."""
         reply = super().ask(request, seconds)
-        if request["verb"] in ("call", "get", "next"):
-            answer = reply["error"]["kinds"][0] if "error" in reply else reply["value"]
-            self.answers.append(lasting(str(answer)) if isinstance(answer, str | Path) else answer)
+        if request["verb"] in ("call", "each", "get", "next"):
+            for one in reply.get("value", ()) if request["verb"] == "each" else [reply]:
+                answer = one["error"]["kinds"][0] if "error" in one else one["value"]
+                self.answers.append(lasting(str(answer)) if isinstance(answer, str | Path) else answer)
         return reply
 
 

@@ -31,6 +31,11 @@ class Reference(Student):
         GraderError: it raised, or took too long.
     """
 
+    def forget(self) -> None:
+        """As a notebook's, but always: here a check begins, and what it asks is remembered from here."""
+        self._holds = True
+        super().forget()
+
     def _ask(self, verb: str, **fields: Any) -> Any:
         try:
             return super()._ask(verb, **fields)

@@ -9,35 +9,22 @@ The reference stands behind the same interface, so a test asks both the same; no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import torch
 
-from autograder.errors import Exhausted, StudentError, WorkerLost
+from autograder.errors import StudentError, WorkerLost
 from autograder.notebook_link import Link
+from autograder.replies import NO_ANSWER, Outcome, as_error, as_outcome
 from autograder.values import Generator, Handle, Lazy
 
 Form = TypeVar("Form")
 
 CALL_SECONDS = 10.0
 # What `observe` takes beside the callee's own arguments.
-OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed")
-ENDLESS = "Does every loop in it come to an end, and is no work done over and over again?"
-NO_ANSWER = "sent something that is no answer"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A call's value and what else it did. Lists follow the order of the tensors among the arguments."""
-
-    value: Any
-    gradients: list[Any] = field(default_factory=list)
-    parameter_gradients: dict[str, Any] = field(default_factory=dict)
-    inputs_after: list[Any] = field(default_factory=list)
-    random_used: bool = False
-    requires_grad: bool = False
+OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed", "then")
 
 
 @dataclass(frozen=True)
@@ -61,7 +48,8 @@ class Student:
     ) -> None:
         """`prepare` runs the notebook's cells in a fresh worker, again after each loss. A call has `seconds`."""
         self._link, self._prepare, self.seconds = link, prepare, seconds
-        self._ready, self._count, self._lazies = False, 0, 0
+        self._ready, self._holds = False, False  # its cells have run; it holds something that can be forgotten
+        self._count, self._lazies = 0, 0
         self._fresh: int | None = None  # the seed that the next request brings
         self.calls: list[Call] = []
         self.asked: set[str] = set()  # the names of the notebook that were asked for
@@ -76,7 +64,7 @@ class Student:
         return self._observe(name, (), args, kwargs)
 
     def new(self, name: str, *args: Any, **kwargs: Any) -> Kept:
-        """Build an object of the notebook's class `name` and keep it in the worker."""
+        """Build an object of the notebook's class `name` and keep it in the worker; `_observe` has the options."""
         return self.keep(name, *args, **kwargs)
 
     def keep(self, name: str, *args: Any, **kwargs: Any) -> Kept:
@@ -90,7 +78,7 @@ class Student:
 
     def lazy(self, items: Sequence[object]) -> Lazy:
         """As an argument: an iterator that counts what is pulled from it."""
-        self._lazies += 1
+        self._lazies, self._holds = self._lazies + 1, True
         return Lazy(self._lazies, tuple(items))
 
     def pulled(self, lazy: Lazy) -> int:
@@ -125,8 +113,9 @@ class Student:
     def forget(self) -> None:
         """Let go of all objects kept, and of the record of calls."""
         self.calls, self._lazies = [], 0
-        if self._ready:
+        if self._ready and self._holds:
             self._ask("forget")
+        self._holds = False
 
     @property
     def cpu_seconds(self) -> float:
@@ -150,8 +139,11 @@ class Student:
         inputs: return the arguments as they are after the call.
         strict_device: refuse operations on tensors of two devices.
         seed: seed the global random state before.
+        then: methods to call of the value at once, such as "eval", or ("load_state_dict", weights): a name, arguments.
         """
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
+        then = [(method,) if isinstance(method, str) else method for method in options.pop("then", ())]
+        options |= {"then": _unwrapped(then)} if then else {}
         if isinstance(target, str) and not path:  # else it is a library's
             self.asked.add(target)
         owner = target if isinstance(target, Handle) else None
@@ -161,12 +153,28 @@ class Student:
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
             kwargs={name: _unwrapped(item) for name, item in kwargs.items()}, keep=keep, **options,
         )  # fmt: skip
-        outcome = self._typed(Outcome, _outcome(reply))
+        outcome = self._typed(Outcome, as_outcome(reply))
         if keep:
             self._typed(Handle, outcome.value)
         gradients = outcome.gradients if options.get("gradient") is not None else None
         self.calls[-1] = replace(self.calls[-1], result=outcome.value, gradients=gradients)
+        self.calls += [Call(method, tuple(given), {}, None, outcome.value) for method, *given in then]
         return outcome
+
+    def _each(self, target: Any, path: Sequence[str], arguments: Sequence[Any]) -> Iterator[Any]:
+        """One call for each argument, asked all at once and told one after the other."""
+        if isinstance(target, str) and not path:
+            self.asked.add(target)
+        owner = target if isinstance(target, Handle) else None
+        shown = ".".join(path if owner else [target, *path])
+        replies = self._typed(list, self._ask("each", target=target, path=list(path), arguments=_unwrapped(arguments)))
+        for argument, reply in zip(arguments, [*replies, *[None] * len(arguments)], strict=False):
+            self.calls.append(Call(shown, (argument,), {}, None, owner))
+            value = self._typed(dict, reply)
+            if "error" in value:
+                raise as_error(value["error"], shown)
+            self.calls[-1] = replace(self.calls[-1], result=value.get("value"))
+            yield value.get("value")
 
     def _typed(self, form: type[Form], reply: Any) -> Form:
         """The reply, if it is what the worker sends: a student's native code may answer anything."""
@@ -181,6 +189,7 @@ class Student:
             self._ready = True
             self._prepare(self._link)
         self._count += 1
+        self._holds = self._holds or fields.get("keep", False)
         request = {"id": self._count, "verb": verb, "limit": self.seconds, **fields}
         if self._fresh is not None:
             request["fresh"], self._fresh = self._fresh, None
@@ -191,36 +200,8 @@ class Student:
             raise
         if "error" in reply:
             last = next((call.name for call in reversed(self.calls) if call.kind == "call"), "")
-            raise _as_student_error(reply["error"], last)
+            raise as_error(reply["error"], last)
         return reply.get("value")
-
-
-def _outcome(reply: Any) -> Outcome | None:
-    """The reply to a call, if it has the form of one."""
-    if not isinstance(reply, dict):
-        return None
-    parts = {name: reply[name] for name in Outcome.__dataclass_fields__ if name in reply}
-    outcome = Outcome(**{"value": None, **parts})
-    forms = (
-        (outcome.gradients, list), (outcome.parameter_gradients, dict), (outcome.inputs_after, list),
-        (outcome.random_used, bool), (outcome.requires_grad, bool),
-    )  # fmt: skip
-    return outcome if all(isinstance(part, form) for part, form in forms) else None
-
-
-def _as_student_error(error: Any, call: str) -> BaseException:
-    try:
-        kinds = tuple(str(kind)[:80] for kind in error["kinds"])
-        text, where = str(error["text"])[:1000], str(error["where"])[:1000]
-    except (KeyError, TypeError):
-        return WorkerLost(NO_ANSWER)
-    kind = kinds[0] if kinds else "an exception"
-    if kind == "TimeIsUp":
-        return Exhausted(f"was {text}", kind=kind, where=where, advice=ENDLESS)
-    if kind == "MemoryError" or "can't allocate memory" in text:
-        reason = "asked for more memory than there is"
-        return Exhausted(reason, kind="MemoryError", where=where, advice="Does a list or tensor grow without end?")
-    return StudentError(kind, text, kinds=kinds, where=where, call=call)
 
 
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
@@ -250,6 +231,10 @@ class Callee:
     def observe(self, *args: Any, **kwargs: Any) -> Outcome:
         """Call it, and see what it does beside its value; options as in `Student._observe`."""
         return self._student._observe(self._target, self._path, args, kwargs)  # noqa: SLF001 - one class, in two
+
+    def each(self, arguments: Sequence[Any]) -> Iterator[Any]:
+        """Its value for each argument, where there are hundreds: as single calls they take several times as long."""
+        return self._student._each(self._target, self._path, arguments)  # noqa: SLF001
 
 
 class Kept:

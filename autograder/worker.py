@@ -73,9 +73,9 @@ class Session:
         self.objects: dict[int, Any] = {}
         self.lazies: dict[int, _Counted] = {}
         self.verbs: dict[str, Callable[[Message], Any]] = {
-            "cells": self._cells, "call": self._call, "get": self._get, "set": self._set, "next": self._next,
-            "pulled": self._pulled, "files": self._files, "forget": self._forget, "watch": self._watch,
-            "seen": self._seen,
+            "cells": self._cells, "call": self._call, "each": self._each, "get": self._get, "set": self._set,
+            "next": self._next, "pulled": self._pulled, "files": self._files, "forget": self._forget,
+            "watch": self._watch, "seen": self._seen,
         }  # fmt: skip
         self.guard: Guard | None = None
 
@@ -136,9 +136,10 @@ class Session:
             _seed(_UNLIKELY_SEED)
         before = _random_state() if request.get("randomness") else None
         mode = _OneDevice() if request.get("strict_device") else contextlib.nullcontext()  # type: ignore[no-untyped-call]  # as above
-        called = request["target"] if isinstance(request["target"], str) else type(target).__qualname__
-        with mode, self.guard if self.guard and self.guard.watches(called) else contextlib.nullcontext():
+        with mode, self._watched(request, target):
             value = target(*args, **kwargs)
+        for method, *given in request.get("then", ()):
+            getattr(value, method)(*given)
         outcome: Message = {}
         if before is not None:
             outcome["random_used"] = before != _random_state()
@@ -150,6 +151,21 @@ class Session:
         outcome["requires_grad"] = isinstance(value, torch.Tensor) and value.requires_grad
         outcome["value"] = self._kept(value) if request["keep"] else value
         return outcome
+
+    def _watched(self, request: Message, target: Any) -> contextlib.AbstractContextManager[object]:
+        called = request["target"] if isinstance(request["target"], str) else type(target).__qualname__
+        return self.guard if self.guard and self.guard.watches(called) else contextlib.nullcontext()
+
+    def _each(self, request: Message) -> list[Message]:
+        """One call for each argument, until one of them raises."""
+        function, replies = self._target(request), list[Message]()
+        for argument in request["arguments"]:
+            try:
+                with self._watched(request, function):
+                    replies.append({"value": function(argument)})
+            except Exception as error:  # noqa: BLE001 - the student's own; out of time or memory is none
+                return [*replies, {"error": described(error)}]
+        return replies
 
     def _gradients(self, value: Any, cotangent: Any, tensors: list[torch.Tensor], modules: list[Any]) -> Message:
         outputs = [item for item in tree_flatten(value)[0] if isinstance(item, torch.Tensor) and item.requires_grad]

@@ -163,9 +163,15 @@ def _only(*kept: int) -> Sequence[int]:
 
 
 def preload(names: tuple[str, ...]) -> None:
-    """Import what workers will need, on one thread, and take the slow first steps for them."""
+    """Import what workers will need, on one thread, and take the slow first steps for them.
+
+    A name is a module's, or "module:function": one that remembers what it gives, so that no worker pays for it.
+    """
     for name in names:
-        importlib.import_module(name)
+        module, _, function = name.partition(":")
+        imported = importlib.import_module(module)
+        if function:
+            getattr(imported, function)()
     if "torch" not in names:
         return
     for name in _COMPANIONS:

@@ -497,6 +497,20 @@ def train(targets: Targets) -> list[str]:
     return [f"{loss.item():.9f}", str(torch.get_num_threads()), *refused]
 
 
+READ_BEFORE: list[str] = []
+
+
+def read_before() -> None:
+    """To preload."""
+    READ_BEFORE.append("read")
+
+
+def what_was_read(targets: Targets) -> list[str]:
+    """By this process, or by the one that it was forked from."""
+    del targets
+    return READ_BEFORE
+
+
 def serve(connection: socket.socket) -> None:
     """Run the function asked for, by name, and answer with what it got away with."""
     asked = json.loads(connection.recv(65536))

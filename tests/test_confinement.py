@@ -488,6 +488,13 @@ def test_torch_in_a_worker(stage: Stage) -> None:
     assert inside[0][1:] == ["1"]
 
 
+def test_what_a_worker_will_read_is_read_before(stage: Stage) -> None:
+    """A function to preload is called once, and all workers find what it read."""
+    path = os.pathsep.join([str(PACKAGE.parent), str(HERE)])
+    with zygote(preload=("hostile:read_before",), environment={"PYTHONPATH": path}) as opened:
+        assert [asked(opened.fork(), "what_was_read", stage) for _ in range(2)] == [["read"], ["read"]]
+
+
 IN_CONTAINER = "import sys; sys.path[:0] = sys.argv[1:3]; import test_confinement; test_confinement.in_container()"
 
 

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from autograder import suite
 from autograder.diagnosis import notebook
 from autograder.drawn import examples, under_hypothesis
-from autograder.errors import GraderError, StudentError
+from autograder.errors import GraderError
 from autograder.notebook_link import InProcess, Message
 from autograder.reference import Reference, Remembering
 from autograder.strategies import SEEDS, strided, tensors
@@ -193,7 +193,7 @@ def remembering(most_bytes: int = 2**20) -> tuple[Student, Counted, Remembering]
     """A notebook that remembers its answers, what it remembers for, and its memory."""
     link = Counted()
     memory = Remembering(link, most_bytes)
-    return notebook([("cells", CELLS)], memory), link, memory
+    return notebook([("cells", CELLS)], memory, Reference), link, memory
 
 
 def check(student: Student, *values: float) -> list[Any]:
@@ -301,7 +301,7 @@ def test_what_it_raises_is_asked_again() -> None:
     for _ in range(2):
         student.forget()
         before = link.asked
-        with pytest.raises(StudentError, match="ValueError: no"):
+        with pytest.raises(GraderError, match="ValueError: no"):
             student.refuses(1)
         asked.append(link.asked - before)
     assert asked == [2, 1]  # the first time after the cells

@@ -196,6 +196,36 @@ def test_objects_are_kept_and_asked(student: Student) -> None:
     assert layer.keep("linear")(torch.ones(1, 3)).shape == (1, 2)
 
 
+def test_methods_can_be_called_at_once(student: Student) -> None:
+    """In their order, with their arguments; each is on the record, as if it had been called by itself."""
+    weights = {"linear.weight": torch.arange(6.0).reshape(2, 3)}
+    layer = student.new("Layer", 3, bias=False, then=("double", ("load_state_dict", weights), "eval"))
+    assert torch.equal(layer.get("linear.weight"), weights["linear.weight"].double())
+    assert layer.get("training") is False
+    assert [(call.name, call.target) for call in student.calls[:4]] == [
+        ("Layer", None), ("double", layer.handle), ("load_state_dict", layer.handle), ("eval", layer.handle)
+    ]  # fmt: skip
+    with pytest.raises(StudentError, match="no attribute 'melt'"):
+        student.new("Layer", 3, then=("melt",))
+
+
+def test_many_calls_can_be_made_at_once(student: Student) -> None:
+    """Each is told, and on the record, when its turn comes; the first that raises is the last."""
+    told = student.scale.each([1, torch.ones(2), "a"])
+    assert next(told) == 2.0
+    assert [(call.name, call.args, call.result) for call in student.calls] == [("scale", (1,), 2.0)]
+    assert torch.equal(next(told), torch.full((2,), 2.0))
+    with pytest.raises(StudentError, match=r"scale raised TypeError") as raised:
+        next(told)
+    assert "of `all`: return x * by" in raised.value.where
+    assert student.calls[-1].args == ("a",)
+    layer = student.new("Layer", 3)
+    assert list(layer.spend.each([[1, 2], [3]])) == [2, 3]
+    assert student.asked == {"scale", "Layer"}
+    with pytest.raises(Exhausted):
+        list(student.works.each([0.1, 5.0]))
+
+
 def test_laziness_is_counted(student: Student) -> None:
     """What a generator pulls, and when."""
     lazy = student.lazy(["ab", "cd", "ef"])
@@ -307,6 +337,10 @@ def test_what_should_be_an_object_or_a_number_is_one() -> None:
         lambda: kept.keep("linear"),
         lambda: Student(Scripted({"value": "many"})).pulled(Lazy(1, ())),
         lambda: Student(Scripted({"value": 3})).files(),
+        lambda: list(Student(Scripted({"value": 3})).scale.each([1])),
+        lambda: list(Student(Scripted({"value": [3]})).scale.each([1])),
+        lambda: list(Student(Scripted({"value": [{"value": 1}]})).scale.each([1, 2])),
+        lambda: list(Student(Scripted({"value": [{"error": 1}]})).scale.each([1])),
     )
     for ask in asked:
         with pytest.raises(WorkerLost, match="no answer"):

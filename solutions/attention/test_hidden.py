@@ -7,6 +7,7 @@ Where a check can do without the right numbers it does, so that a wrong scale, s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 
@@ -82,24 +83,14 @@ def right_causal(t, s):
 
 
 def right_layer(weights, x, heads, mask=None):
-    """The whole layer without dropout, head by head."""
-    width = x.shape[-1]
-    visible = right_causal(x.shape[1], x.shape[1])
+    """The whole layer without dropout."""
+    length = x.shape[1]
+    visible = right_causal(length, length)
     visible = visible if mask is None else visible & mask
-    visible = visible.expand(x.shape[0], heads, x.shape[1], x.shape[1])
     projected = x @ weights["c_attn.weight"].T + weights.get("c_attn.bias", 0.0)
-    q, k, v = projected[..., :width], projected[..., width : 2 * width], projected[..., 2 * width :]
-    size = width // heads
-    pieces = [
-        right_attention(
-            q[..., i * size : (i + 1) * size],
-            k[..., i * size : (i + 1) * size],
-            v[..., i * size : (i + 1) * size],
-            visible[:, i],
-        )
-        for i in range(heads)
-    ]
-    return torch.cat(pieces, -1) @ weights["c_proj.weight"].T + weights.get("c_proj.bias", 0.0)
+    q, k, v = (split_by_slices(part, heads) for part in projected.chunk(3, -1))
+    mixed = merge_by_slices(right_attention(q, k, v, visible))
+    return mixed @ weights["c_proj.weight"].T + weights.get("c_proj.bias", 0.0)
 
 
 def has_shape(tensor, x, what="The output"):
@@ -756,8 +747,10 @@ def own_value(weights, x):
 
 def build(student, weights, width, heads, **options):
     """The student's layer with these weights, in float64 and eval mode."""
-    layer = student.new("CausalSelfAttention", width, heads, **options)
-    layer.double()
+    make = functools.partial(student.new, "CausalSelfAttention", width, heads, **options)
+    with contextlib.suppress(StudentError):
+        return make(then=("double", ("load_state_dict", weights), "eval"))
+    layer = make(then=("double", "eval"))
     try:
         loaded = layer.load_state_dict(weights, strict=False)  # what is there besides costs its own check
         if not (isinstance(loaded, tuple) and loaded[1:] == ([],)):  # no more and no fewer than were handed over
@@ -765,7 +758,6 @@ def build(student, weights, width, heads, **options):
     except StudentError:
         fitting(layer, weights)
         raise
-    layer.eval()
     return layer
 
 
@@ -848,22 +840,20 @@ def test_layer_values(student, size, seed):
 def test_layer_causal(student, size, seed, given_mask):
     """A word never sees the words after it, also where a mask is given; it does see those before."""
     width, length = size["H"] * size["D"], size["T"]
-    layer = student.new("CausalSelfAttention", width, size["H"], seed=seed)
-    layer.double()
-    layer.eval()
-    masks = (torch.ones(size["B"], 1, 1, length, dtype=torch.bool),) if given_mask else ()
-    x = values(seed, size["B"], length, width)
-    before = layer(x, *masks)
-    has_shape(before, x)
-    for place in range(length):
-        other = x.clone()
-        other[:, place] += values(seed + 1, width, scale=1.0) + 2.0
-        moved = (layer(other, *masks) - before).abs()
-        early = bool((moved[:, :place] > 1e-9).any())
+    layer = student.new("CausalSelfAttention", width, size["H"], seed=seed, then=("double", "eval"))
+    # The same text as often as it has words and once more: sample 0 as it was, in each other one word is another.
+    x = values(seed, length, width).repeat(length + 1, 1, 1)
+    places = torch.arange(length)
+    x[places + 1, places] += values(seed + 1, width, scale=1.0) + 2.0
+    masks = (torch.ones(length + 1, 1, 1, length, dtype=torch.bool),) if given_mask else ()
+    mine = layer(x, *masks)
+    has_shape(mine, x)
+    for place, moved in enumerate((mine[1:] - mine[0]).abs().amax(-1)):
+        early = bool((moved[:place] > 1e-9).any())
         require(not early, f"{given_mask}Changing word {place} changed an earlier output: it sees the future.")
-        late = bool((moved[:, place + 1 :].amax(-1) > 1e-12).all())
+        late = bool((moved[place + 1 :] > 1e-12).all())
         require(late, f"{given_mask}Changing word {place} left a later output as it was.")
-        require(bool((moved[:, place].amax(-1) > 1e-12).all()), f"Changing word {place} left its own output as it was.")
+        require(bool(moved[place] > 1e-12), f"{given_mask}Changing word {place} left its own output as it was.")
 
 
 @task("causal_self_attention", weight=2, examples=6)
@@ -1080,13 +1070,15 @@ def test_layer_dtype_and_device(student):
 @task("causal_self_attention", weight=1, needs="test_layer_values")
 def test_layer_any_length(student):
     """One word is enough, and no text is too long."""
-    weights = lively_weights(8, 2)
+    weights = {name: weight.float() for name, weight in lively_weights(8, 2).items()}
     layer = build(student, weights, 2, 1)
+    layer.to(torch.float32)  # a table of 1030 x 1030 numbers takes 8 MB in float64
     for length in (1, 1030):
-        x = values(length, 1, length, 2, scale=1.0)
+        x = values(length, 1, length, 2, scale=1.0, dtype=torch.float32)
         mine = layer(x)
         has_shape(mine, x)
         projected = x @ weights["c_attn.weight"].T + weights["c_attn.bias"]
         q, k, v = (split_by_slices(part, 1) for part in projected.chunk(3, -1))
         last = merge_by_slices(right_attention(q[:, :, -1:], k, v)) @ weights["c_proj.weight"].T
-        close(mine[:, -1:], last + weights["c_proj.bias"], what=f"the last output of {length}")
+        last += weights["c_proj.bias"]
+        assert_close(mine[:, -1:], last, rtol=1e-3, atol=1e-4, dtype=False, what=f"the last output of {length}")
