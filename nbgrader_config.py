@@ -66,6 +66,7 @@ c.Autograde.autograde_preprocessors = [
 ]
 
 # Pages. Nothing that a student wrote may act in a browser: not in feedback, not in formgrader.
+c.GenerateFeedback.exporter_class = "autograder.safe_html.Page"
 c.GenerateFeedback.preprocessors = [
     "autograder.gradebook.Grades",  # ours: what is not graded is no zero
     "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor",
