@@ -6,20 +6,17 @@ Pure but for the link it is handed: the same submission, suite, seed and machine
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import hypothesis
-import torch
-
 from autograder import diagnosis, follow, suite
 from autograder.assignment import AS_GIVEN, Assignment, Submission, Task
+from autograder.cache import certificate
 from autograder.errors import GraderError, WorkerLost
 from autograder.names import parameters
 from autograder.notebook_link import Link
-from autograder.report import Certificate, CheckResult, Report, TaskResult, TaskStatus
+from autograder.report import CheckResult, Report, TaskResult, TaskStatus
 from autograder.shortcuts import Shortcut, banned_in, find_shortcuts, not_allowed
 from autograder.student import CALL_SECONDS, Student
 
@@ -235,16 +232,6 @@ def ungraded(
         notes=(reason,),
         certificate=certificate(digest, assignment, seed=seed, device=device, isolation="none"),
     )
-
-
-def certificate(digest: str, assignment: Assignment, *, seed: int, device: str, isolation: str) -> Certificate:
-    """What the report is a function of."""
-    versions = {
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "hypothesis": hypothesis.__version__,
-    }
-    return Certificate(digest, assignment.digest, seed, device, isolation, versions)
 
 
 def _task(task: Task, verdicts: Sequence[suite.Verdict], book: Notebook, shortcut: Shortcut | None) -> TaskResult:

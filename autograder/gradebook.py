@@ -25,6 +25,8 @@ from nbgrader.preprocessors import (  # type: ignore[import-untyped]
 
 from autograder import elsewhere as there
 from autograder import feedback, nodes
+from autograder.assignment import submission
+from autograder.cache import Cache
 from autograder.errors import GraderError, NotebookUnreadable
 from autograder.intake import Grading, Resources
 from autograder.notebook import Cell, read_ipynb
@@ -77,8 +79,8 @@ class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
                 notebook=self.submitted(resources), isolation=self.isolation, seed=self.seed,
                 call_seconds=self.call_seconds,
             )  # fmt: skip
-            read_ipynb(work.notebook)
-            return there.elsewhere.run(self.seconds, there.grade, work), feedback.NOT_YOURS
+            known = self._known(work)
+            return known or there.elsewhere.run(self.seconds, there.grade, work), feedback.NOT_YOURS
         except NotebookUnreadable as error:
             return self._ungraded(facts, str(error)), feedback.UNREADABLE
         except GraderError as error:
@@ -87,6 +89,18 @@ class IsolatedGrade(Grading, NbGraderPreprocessor):  # type: ignore[misc]
         except Exception:
             self.log.exception("%s of %s stays ungraded", facts["assignment"], facts["student"])
         return self._ungraded(facts, feedback.NOT_YOURS), feedback.NOT_YOURS
+
+    def _known(self, work: there.Work) -> Report | None:
+        """The report from the cache. No process is started for it.
+
+        Raises:
+            NotebookUnreadable: the file is no notebook.
+        """
+        assignment = self.assignment(work.assignment)
+        digest = submission(assignment, read_ipynb(work.notebook)).digest
+        cache = Cache(work.reports, work.isolation, work.seed, "cpu", work.call_seconds)
+        known = cache.find(digest, assignment)
+        return known.for_student(work.student) if known else None
 
     def _ungraded(self, facts: dict[str, str], reason: str) -> Report:
         tasks = tuple(TaskResult(task.name, task.points, 0.0, "ungraded") for task in self._tasks(facts["assignment"]))

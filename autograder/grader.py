@@ -1,31 +1,27 @@
-"""Files in, reports out: the edge around `grade`, with its sandbox and its cache of reports.
-
-A report lies in the cache under a name made of all that it is a function of. What is there is not graded again, so a
-class run that was cut off goes on where it stopped. Reports that stayed `ungraded` are not kept: the next run tries
-again.
-"""
+"""Files in, reports out: the edge around `grade`, with its sandbox and its cache of reports."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache as remembered
 from pathlib import Path
 from typing import Self
 
 import torch
 
-from autograder import data, kept
+from autograder import data
 from autograder.assignment import Assignment, read_assignment, submission
-from autograder.confinement import LEVELS, Zygote
+from autograder.cache import Cache
+from autograder.confinement import Zygote
 from autograder.diagnosis import Doctor
 from autograder.errors import NotebookUnreadable, SandboxUnavailable
-from autograder.grade import certificate, grade, ungraded
+from autograder.grade import grade, ungraded
 from autograder.notebook import read_ipynb
 from autograder.notebook_link import Confined
 from autograder.reference import reference
-from autograder.report import Report, from_json
+from autograder.report import Report
 from autograder.student import CALL_SECONDS, Student
 
 
@@ -54,9 +50,11 @@ class Grader:
     def __init__(self, solutions: Path, options: Options | None = None, *, reports: Path | None = None) -> None:
         """`reports`: the folder of the cache; None for no cache. Nothing is started before it is needed."""
         torch.set_num_threads(1)
-        self.solutions, self.options, self.reports = solutions, options or Options(), reports
+        self.solutions, self.options = solutions, options or Options()
+        facts = self.options
+        self.cache = Cache(reports, facts.isolation, facts.seed, facts.device, facts.call_seconds)
         self._zygote: Zygote | None = None
-        self._course = cache(self._read_course)
+        self._course = remembered(self._read_course)
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +94,7 @@ class Grader:
             work = submission(course.assignment, read_ipynb(notebook_bytes))
         except NotebookUnreadable as error:
             return self._ungraded(course, student, str(error), digest)
-        known = self._cached(work.digest, course.assignment)
+        known = self.cache.find(work.digest, course.assignment)
         if known is not None:
             return known.for_student(student)
         zygote = self.zygote
@@ -110,7 +108,7 @@ class Grader:
             self.close()  # a new one for the next; this student is told that it was not their fault
             reason = f"The sandbox broke while this was graded; that is not your fault. ({error})"
             return self._ungraded(course, student, reason, work.digest)
-        self._keep(report)
+        self.cache.keep(report, course.assignment)
         return report
 
     def _ungraded(self, course: _Course, student: str, reason: str, digest: str) -> Report:
@@ -120,30 +118,6 @@ class Grader:
     def _read_course(self, name: str) -> _Course:
         assignment = read_assignment(self.solutions / name)
         return _Course(assignment, Doctor(assignment), reference(assignment))
-
-    def _path(self, digest: str, assignment: Assignment) -> Path | None:
-        if self.reports is None:
-            return None
-        facts = certificate(digest, assignment, seed=self.options.seed, device=self.options.device, isolation="")
-        return self.reports / f"{assignment.name}-{kept.name_of(facts, self.options.call_seconds)}.json"
-
-    def _cached(self, digest: str, assignment: Assignment) -> Report | None:
-        path = self._path(digest, assignment)
-        if path is None or not path.is_file():
-            return None
-        try:
-            report = from_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None  # torn or of another version: graded anew, and written over
-        level = report.certificate.isolation if report.certificate else "none"
-        return report if LEVELS.index(level) >= LEVELS.index(self.options.isolation) else None
-
-    def _keep(self, report: Report) -> None:
-        digest = report.certificate.submission if report.certificate else ""
-        path = self._path(digest, self._course(report.assignment).assignment)
-        if path is None or report.status == "ungraded":
-            return
-        kept.write_atomically(path, replace(report, student="").to_json(indent=1).encode())
 
 
 def start_zygote(isolation: str) -> Zygote:

@@ -7,6 +7,8 @@ found, or computed anew. The folder may be deleted at any time.
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.metadata
 import io
 import os
 import platform
@@ -15,8 +17,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 @cache
@@ -28,9 +28,18 @@ def engine_digest() -> str:
     return state.hexdigest()
 
 
+@cache
+def version(package: str) -> str:
+    """The version of an installed package, which is not imported for it where it says so itself."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return str(importlib.import_module(package).__version__)
+
+
 def name_of(*facts: object) -> str:
     """A file's name for what these facts, the kit and the versions of Python and torch lead to."""
-    versions = (platform.python_version(), platform.machine(), str(torch.__version__))
+    versions = (platform.python_version(), platform.machine(), version("torch"))
     return hashlib.sha256(repr((facts, versions, engine_digest())).encode()).hexdigest()[:32]
 
 
@@ -49,6 +58,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def write_values(path: Path, value: Any) -> None:
     """Keep plain values and tensors. Where the folder cannot be written, nothing is kept."""
+    import torch  # noqa: PLC0415 - takes seconds, and whoever keeps reports alone needs none of it
+
     content = io.BytesIO()
     torch.save(value, content)
     try:
@@ -61,6 +72,8 @@ def read_values(path: Path, also: Sequence[type]) -> Any:
     """What `write_values` kept, or None. Nothing but plain values, tensors and the classes in `also` is built."""
     if not path.is_file():
         return None
+    import torch  # noqa: PLC0415 - as above
+
     try:
         with torch.serialization.safe_globals([*also]):
             return torch.load(path, weights_only=True)

@@ -89,27 +89,25 @@ def round_or_say(value: Any, precision: int = 0, method: str = "common") -> Any:
     return do_round(value, precision, method)  # type: ignore[arg-type]
 
 
-class Page(HTMLExporter):  # type: ignore[misc]
+class Page(HTMLExporter):
     """A feedback page, in a fifth of the time: nbconvert's own class parses every page anew, to describe its pictures.
 
     Here the cells' own markup is complete as it comes from `clean_html`.
     """
 
-    def from_notebook_node(
-        self, nb: Any, resources: dict[str, Any] | None = None, **kw: Any
-    ) -> tuple[str, dict[str, Any]]:
+    def from_notebook_node(self, nb: Any, resources: dict[str, Any] | None = None, **kw: Any) -> Any:
         """The page, and what nbconvert is to write beside it."""
         language = nb.metadata.get("language_info", {})
-        self.register_filter("highlight_code", _highlighter(language.get("pygments_lexer", language.get("name"))))
-        page: tuple[str, dict[str, Any]]
-        page = super(HTMLExporter, self).from_notebook_node(nb, self._init_resources(resources), **kw)
-        return page
+        highlight = _highlighter(language.get("pygments_lexer", language.get("name")))
+        self.register_filter("highlight_code", highlight)  # type: ignore[no-untyped-call]
+        resources = self._init_resources(resources)  # type: ignore[no-untyped-call]
+        return super(HTMLExporter, self).from_notebook_node(nb, resources, **kw)
 
 
 @functools.cache
 def _highlighter(lexer: str | None) -> Any:
     """nbconvert's filter `highlight_code`, which colours each source once."""
-    colour = Highlight2HTML(pygments_lexer=lexer)
+    colour = Highlight2HTML(pygments_lexer=lexer)  # type: ignore[no-untyped-call]
     coloured = functools.lru_cache(_REMEMBERED)(colour)
 
     def highlight(source: str, language: str | None = None, metadata: dict[str, Any] | None = None) -> str:

@@ -19,7 +19,7 @@ MAX_LINES = 300
 # Imports point up: a module imports from its own band and from those above it.
 BANDS = {
     "leaves": "errors report values decode wire data kept strategies compare notebook assignment shell names hidden_names shortcuts nodes safe_html",
-    "boundary": "guard worker notebook_link replies student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest tree parent",
+    "boundary": "cache guard worker notebook_link replies student confinement link trial plan enclosure folders zygote walls kernel landlock seccomp selftest tree parent",
     "judges": "written example drawn suite diagnosis reference follow coherence",
     "grade": "grade grader strength killmatrix mutate mutants stability classroom pretrain",
     "render": (

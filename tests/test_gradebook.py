@@ -468,6 +468,30 @@ def test_a_regrade_keeps_manual_scores_and_no_stale_ones(graded: Path, cases: di
     broken.write_bytes(cases["forged-right"].data)
 
 
+ALONE = """
+import sys
+from autograder import elsewhere
+from nbgrader.apps.nbgraderapp import main
+del elsewhere.Elsewhere.run
+sys.argv[1:] = ["autograde", "small", "--force", "--student=partial"]
+main()
+sys.exit(7 if "torch" in sys.modules else 0)
+"""
+
+
+def test_what_is_known_is_booked_without_another_process(graded: Path) -> None:
+    """Nor does nbgrader's own load torch for it."""
+    with Gradebook(f"sqlite:///{graded}/gradebook.db") as book:
+        book.find_grade("test_mean", "small", "small", "partial").auto_score = 1
+        book.db.commit()
+    command = [sys.executable, "-c", ALONE]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=graded, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with Gradebook(f"sqlite:///{graded}/gradebook.db") as book:
+        assert book.find_grade("test_mean", "small", "small", "partial").auto_score == 40
+
+
 def test_other_cells_in_the_gradebook_are_said(graded: Path) -> None:
     """An assignment that got another task after a class was graded is not mixed with that class."""
     path = graded / "solutions" / "small" / "notebook.py"
