@@ -30,7 +30,9 @@ from autograder.values import (
 )
 
 # The kinds that hold no others.
-LEAVES = frozenset({"bytes", "device", "dtype", "float", "generator", "handle", "opaque", "path", "tensor"})
+LEAVES = frozenset({
+    "bytes", "device", "dtype", "float", "generator", "handle", "merges", "opaque", "path", "tensor", "vocabulary"
+})  # fmt: skip
 
 _Build = Callable[[list[Any]], Any]
 
@@ -119,6 +121,17 @@ class _Reader:
     def _bytes(self, node: dict[str, Any]) -> bytes:
         return _text(node["latin1"]).encode("latin-1")
 
+    def _vocabulary(self, node: dict[str, Any]) -> dict[int, bytes]:
+        ids = _listed(node["ids"])
+        if set(map(type, ids)) != {int} or not bounded(ids):
+            message = "an id is no number, or too large"
+            raise FrameError(message)
+        return dict(zip(ids, _tokens(node["latin1"]), strict=True))
+
+    def _merges(self, node: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+        tokens = _tokens(node["latin1"])
+        return list(zip(tokens[::2], tokens[1::2], strict=True))
+
     def _float(self, node: dict[str, Any]) -> float:
         return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[node["is"]]
 
@@ -185,6 +198,10 @@ def _text(value: Any) -> str:
         message = "no text, or one that is too long"
         raise FrameError(message)
     return value
+
+
+def _tokens(value: Any) -> list[bytes]:
+    return [_text(token).encode("latin-1") for token in _listed(value)]
 
 
 def _listed(value: Any) -> list[Any]:

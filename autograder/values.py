@@ -8,7 +8,9 @@ everything else is {"$": kind, ...}, and a tensor's bytes go to a buffer beside 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,7 @@ def bounded(integers: list[int]) -> bool:
     return not integers or (max(integers) < MAX_INT and min(integers) > -MAX_INT)
 
 
-def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: C901 - one branch a type
+def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: C901, PLR0912 - one branch a type
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -93,6 +95,8 @@ def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: 
     if kind is list:
         if set(map(type, value)) <= {int} and bounded(value):
             return value
+        if set(map(type, value)) == {tuple} and set(map(len, value)) == {2} and _short_bytes(chain(*value)):
+            return {"$": "merges", "latin1": [half.decode("latin-1") for half in chain(*value)]}
         return [_encode(item, buffers, depth + 1) for item in value]
     if kind is tuple:
         return {"$": "tuple", "items": [_encode(item, buffers, depth + 1) for item in value]}
@@ -101,11 +105,19 @@ def _encode(value: Any, buffers: list[memoryview], depth: int) -> Any:  # noqa: 
     if isinstance(value, dict):
         if "$" not in value and all(type(key) is str for key in value):
             return {key: _encode(item, buffers, depth + 1) for key, item in value.items()}
+        if set(map(type, value)) == {int} and bounded(list(value)) and _short_bytes(value.values()):
+            texts = [token.decode("latin-1") for token in value.values()]
+            return {"$": "vocabulary", "ids": list(value), "latin1": texts}
         pairs = [[_encode(k, buffers, depth + 1), _encode(v, buffers, depth + 1)] for k, v in value.items()]
         return {"$": "dict", "items": pairs}
     if kind is bytes and len(value) <= MAX_TEXT:
         return {"$": "bytes", "latin1": value.decode("latin-1")}
     return _encode_special(value, buffers, depth)
+
+
+def _short_bytes(values: Iterable[object]) -> bool:
+    """Whether these are bytes that may travel: the tokens of a vocabulary or of merges come by the thousand."""
+    return all(type(value) is bytes and len(value) <= MAX_TEXT for value in values)
 
 
 def _encode_special(value: Any, buffers: list[memoryview], depth: int) -> dict[str, Any]:

@@ -27,8 +27,11 @@ def through(message: dict[str, object], resolve: object = None) -> dict[str, obj
     return wire.unpack(start[wire.LENGTHS.size :], bytearray(b"".join(buffers)), resolve)  # type: ignore[arg-type]
 
 
+TOKENS = st.binary(max_size=4)
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    st.dictionaries(st.integers() | st.booleans(), TOKENS)
+    | st.lists(st.tuples(TOKENS, TOKENS) | st.tuples(TOKENS))
+    | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
     max_leaves=20,
 )
@@ -132,6 +135,15 @@ HOSTILE = {
     "huge meta tensor": header({"$": "tensor", "dtype": "uint8", "shape": [2**40, 2**40], "device": "meta"}),
     "float that is none": header({"$": "float", "is": "1e999"}),
     "dictionary with unhashable key": header({"$": "dict", "items": [[[], 1]]}),
+    "vocabulary with an id too large": header({"$": "vocabulary", "ids": [2**300], "latin1": ["a"]}),
+    "vocabulary with a flag for an id": header({"$": "vocabulary", "ids": [True], "latin1": ["a"]}),
+    "vocabulary of nothing": header({"$": "vocabulary", "ids": [], "latin1": []}),
+    "vocabulary with a token missing": header({"$": "vocabulary", "ids": [1, 2], "latin1": ["a"]}),
+    "vocabulary with a token that is no bytes": header({"$": "vocabulary", "ids": [1], "latin1": ["\u0100"]}),
+    "vocabulary with a number for a token": header({"$": "vocabulary", "ids": [1], "latin1": [1]}),
+    "merges with a half missing": header({"$": "merges", "latin1": ["a", "b", "c"]}),
+    "merges with a list for a half": header({"$": "merges", "latin1": ["a", ["b"]]}),
+    "merges that are a text": header({"$": "merges", "latin1": "ab"}),
     "handle that is no number": header({"$": "handle", "id": "1", "type": "x"}),
     "integer beyond all bounds": header(10**4000),
     "device that is none": header({"$": "device", "name": "warp:9"}),
@@ -233,7 +245,10 @@ def test_texts_are_bounded_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(through({"value": "x" * 11})["value"], values.Opaque)
     assert isinstance(through({"value": b"x" * 11})["value"], values.Opaque)
     monkeypatch.setattr(decode, "MAX_TEXT", 10)
-    for tree in ("x" * 11, {"$": "bytes", "latin1": "x" * 11}, {"x" * 11: 1}, {"$": "opaque", "type": "x" * 11}):
+    assert through({"value": {1: b"x" * 11}})["value"] == {1: values.Opaque("bytes")}
+    long = "x" * 11
+    merges, vocabulary = {"$": "merges", "latin1": ["", long]}, {"$": "vocabulary", "ids": [1], "latin1": [long]}
+    for tree in (long, {"$": "bytes", "latin1": long}, {long: 1}, {"$": "opaque", "type": long}, merges, vocabulary):
         with pytest.raises(wire.FrameError, match="too long"):
             wire.unpack(header(tree), bytearray())
 
@@ -302,13 +317,13 @@ def test_an_answer_bears_the_number_of_its_question(identity: object) -> None:
         thread.join()
 
 
-SOME = st.sampled_from(["tensor", "tuple", "dict", "lazy", "handle", "generator", "bytes", "float", "device", "dtype", "path", "opaque", "", "pickle"])
+SOME = st.sampled_from(["tensor", "tuple", "dict", "lazy", "handle", "generator", "bytes", "float", "device", "dtype", "path", "opaque", "vocabulary", "merges", "", "pickle"])
 TREE = st.recursive(
     st.none() | st.booleans() | st.sampled_from([0, 1, -1, 2**31, 2**63, 2**201]) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=4)
     | st.builds(
         lambda kind, rest: {"$": kind, **rest}, SOME,
-        st.dictionaries(st.sampled_from(["items", "latin1", "is", "type", "name", "id", "seed", "device", "dtype", "shape", "order"]), inner, max_size=4),
+        st.dictionaries(st.sampled_from(["items", "latin1", "is", "type", "name", "id", "seed", "device", "dtype", "shape", "order", "ids"]), inner, max_size=4),
     ),
     max_leaves=25,
 )  # fmt: skip

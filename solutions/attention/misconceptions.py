@@ -1388,6 +1388,8 @@ def heads_questions(ask):
 
 def refusal(ask, words):
     """Whether the refusal shows a number: its text is no answer, so it is asked of the exception behind `ask`."""
+    if ask.late:  # it has run out of time or memory, and would again
+        return None
     try:
         ask.target.split_heads(words, 3)
     except StudentError as error:
@@ -1657,6 +1659,8 @@ def sorted_names(state):
 
 def layer_refusal(ask):
     """Whether the refusal shows a number."""
+    if ask.late:  # it has run out of time or memory, and would again
+        return None
     try:
         ask.target.new("CausalSelfAttention", 20, 3)
     except StudentError as error:

@@ -28,6 +28,7 @@ SEEDS: list[dict[str, object]] = [
     {"id": 3, "error": {"kinds": ["ValueError", "Exception"], "text": "no", "where": "line 1"}},
     {"id": 4, "value": {(1, 2): [b"ab", {"nested": ({},)}], 3: values.Handle(1, "GPT"), "$": torch.bfloat16}},
     {"id": 5, "value": [torch.empty(2, 3, device="meta"), torch.device("cpu"), Path("a/b"), values.Lazy(1, ("a", 2))]},
+    {"id": 6, "value": [{5: b"a", 6: b"\xff b"}, [(b"a", b"b"), (b"ab", b"")]]},
     {"id": 6, "value": torch.randn(3, 4, dtype=torch.float64).T, "gradients": [values.Generator(7), object()]},
 ]
 
