@@ -126,8 +126,7 @@ def start_zygote(isolation: str) -> Zygote:
     Raises:
         SandboxUnavailable: this machine does not offer the isolation asked for.
     """
-    vocabulary = data.use_tiktoken_offline()
-    environment = {"TIKTOKEN_CACHE_DIR": str(vocabulary)}
+    folder, vocabulary = data.data_folder().resolve(), data.use_tiktoken_offline()
+    environment = {"COURSE_DATA": str(folder), "TIKTOKEN_CACHE_DIR": str(vocabulary)}
     preload = ("torch", "autograder.data:gpt2_ranks", "autograder.data:gpt2_merges")
-    readable = [data.data_folder(), vocabulary]
-    return Zygote(minimum=isolation, readable=readable, preload=preload, environment=environment)
+    return Zygote(minimum=isolation, readable=[folder, vocabulary], preload=preload, environment=environment)

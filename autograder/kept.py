@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import cache
@@ -30,7 +31,9 @@ def engine_digest() -> str:
 
 @cache
 def version(package: str) -> str:
-    """The version of an installed package, which is not imported for it where it says so itself."""
+    """The version of a package: the one that is loaded, else the one that is installed, which says so unloaded."""
+    if package in sys.modules:
+        return str(sys.modules[package].__version__)
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -56,7 +56,7 @@ class _Recorded(InProcess):
         """As always."""
         reply = super().ask(request, seconds)
         if request["verb"] in ("call", "each", "get", "next"):
-            for one in reply.get("value", ()) if request["verb"] == "each" else [reply]:
+            for one in reply["value"] if request["verb"] == "each" and "value" in reply else [reply]:
                 answer = one["error"]["kinds"][0] if "error" in one else one["value"]
                 self.answers.append(lasting(str(answer)) if isinstance(answer, str | Path) else answer)
         return reply

@@ -38,6 +38,8 @@ def as_outcome(reply: Any) -> Outcome | None:
 
 def as_error(error: Any, call: str) -> BaseException:
     """What the student's code raised in a call, as it is raised here."""
+    if not isinstance(error, dict):
+        return WorkerLost(NO_ANSWER)
     try:
         kinds = tuple(str(kind)[:80] for kind in error["kinds"])
         text, where = str(error["text"])[:1000], str(error["where"])[:1000]

@@ -12,9 +12,11 @@ import functools
 import html
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import bleach  # type: ignore[import-untyped]
+from bleach.html5lib_shim import Filter  # type: ignore[import-untyped]
 from jinja2.filters import do_round
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import Highlight2HTML
@@ -28,19 +30,29 @@ TAGS = frozenset({
 _ADDRESS = re.compile(r"(https?://|mailto:|#)", re.IGNORECASE)
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]*\Z", re.IGNORECASE)
 _HIGHLIGHT = re.compile(r"(\s*\b(highlight|language-[\w-]+|[a-z][a-z0-9]{0,2})(?=\s|\Z))+\Z")
-_NOT_DESCRIBED = re.compile(r"<img (?![^>]*\balt=)")
-# Cells of one class's pages that are remembered: most of them are the released ones, in every student's notebook.
-_REMEMBERED = 1024
+# Cells of one class's pages that are remembered, up to this length: most are the released ones, the same for all.
+_REMEMBERED, _LONG = 1024, 20_000
 _ALIGN = re.compile(r"text-align:\s*(left|right|center)\s*;?\Z")
 
 
 def clean_html(text: str) -> str:
     """The markup that is on the list, the rest without its tags."""
-    cleaned: str = bleach.clean(
-        str(text), tags=TAGS, attributes=_is_allowed, protocols=("http", "https", "mailto", "data"),
-        strip=True, strip_comments=True, css_sanitizer=_AsChecked(),
+    cleaner = bleach.Cleaner(
+        tags=TAGS, attributes=_is_allowed, protocols=("http", "https", "mailto", "data"),
+        strip=True, strip_comments=True, css_sanitizer=_AsChecked(), filters=[_Described],
     )  # fmt: skip
-    return _NOT_DESCRIBED.sub('<img alt="A picture without a description" ', cleaned)
+    cleaned: str = cleaner.clean(str(text))
+    return cleaned
+
+
+class _Described(Filter):  # type: ignore[misc]
+    """Says of a picture without a description that it has none: a screen reader would read out its address."""
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for token in super().__iter__():
+            if token.get("name") == "img" and "data" in token:
+                token["data"].setdefault((None, "alt"), "A picture without a description")
+            yield token
 
 
 class _AsChecked:
@@ -72,9 +84,13 @@ class _Renderer(IPythonRenderer):
         return super().image(text, url, title)
 
 
-@functools.lru_cache(_REMEMBERED)
 def markdown2html(source: str) -> str:
     """Markdown as nbconvert renders it, cleaned. Whatever the text, a page comes out."""
+    return _rendered(source) if len(source) < _LONG else _rendered.__wrapped__(source)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _rendered(source: str) -> str:
     try:
         renderer = _Renderer(escape=False, exclude_anchor_links=True)
         return clean_html(MarkdownWithMath(renderer=renderer).render(source))
@@ -100,7 +116,6 @@ class Page(HTMLExporter):
         language = nb.metadata.get("language_info", {})
         highlight = _highlighter(language.get("pygments_lexer", language.get("name")))
         self.register_filter("highlight_code", highlight)  # type: ignore[no-untyped-call]
-        resources = self._init_resources(resources)  # type: ignore[no-untyped-call]
         return super(HTMLExporter, self).from_notebook_node(nb, resources, **kw)
 
 
@@ -111,7 +126,7 @@ def _highlighter(lexer: str | None) -> Any:
     coloured = functools.lru_cache(_REMEMBERED)(colour)
 
     def highlight(source: str, language: str | None = None, metadata: dict[str, Any] | None = None) -> str:
-        magics = metadata is not None and "magics_language" in metadata
-        return str(colour(source, language, metadata) if magics else coloured(source, language))
+        own = len(source) >= _LONG or "magics_language" in (metadata or {})
+        return str(colour(source, language, metadata) if own else coloured(source, language))
 
     return highlight

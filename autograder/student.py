@@ -24,7 +24,9 @@ Form = TypeVar("Form")
 
 CALL_SECONDS = 10.0
 # What `observe` takes beside the callee's own arguments.
-OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed", "then")
+OPTIONS = ("gradient", "randomness", "inputs", "strict_device", "seed")
+# So many calls of `each` are one request, and share the time of one call.
+TOGETHER = 20
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,12 @@ class Student:
         """Call a function of the notebook and see what it does beside its value; see `_observe` for the options."""
         return self._observe(name, (), args, kwargs)
 
-    def new(self, name: str, *args: Any, **kwargs: Any) -> Kept:
-        """Build an object of the notebook's class `name` and keep it in the worker; `_observe` has the options."""
-        return self.keep(name, *args, **kwargs)
+    def new(self, name: str, *args: Any, then: Sequence[str | tuple[Any, ...]] = (), **kwargs: Any) -> Kept:
+        """Build an object of the notebook's class `name` and keep it in the worker.
+
+        then: methods to call of it in the same request, such as "eval", or ("load_state_dict", weights).
+        """
+        return Kept(self, self._observe(name, (), args, kwargs, keep=True, then=then).value)
 
     def keep(self, name: str, *args: Any, **kwargs: Any) -> Kept:
         """Call a function and keep its result in the worker; `name` may be dotted: "torch.nn.Parameter"."""
@@ -130,8 +135,9 @@ class Student:
         self.calls, self._fresh = [], seed
 
     def _observe(
-        self, target: Any, path: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any], *, keep: bool = False
-    ) -> Outcome:
+        self, target: Any, path: Sequence[str], args: Sequence[Any], kwargs: dict[str, Any], *,
+        keep: bool = False, then: Sequence[str | tuple[Any, ...]] = (),
+    ) -> Outcome:  # fmt: skip
         """One call. The options are among `kwargs`, and taken out of them.
 
         gradient: the cotangent (a tensor shaped as the value, or "sum" for ones): gradients of tensors and parameters.
@@ -139,15 +145,11 @@ class Student:
         inputs: return the arguments as they are after the call.
         strict_device: refuse operations on tensors of two devices.
         seed: seed the global random state before.
-        then: methods to call of the value at once, such as "eval", or ("load_state_dict", weights): a name, arguments.
         """
         options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
-        then = [(method,) if isinstance(method, str) else method for method in options.pop("then", ())]
-        options |= {"then": _unwrapped(then)} if then else {}
-        if isinstance(target, str) and not path:  # else it is a library's
-            self.asked.add(target)
-        owner = target if isinstance(target, Handle) else None
-        shown = ".".join(path if owner and path else [target.type] if owner else [target, *path])
+        methods = [(method,) if isinstance(method, str) else method for method in then]
+        options |= {"then": _unwrapped(methods)} if methods else {}
+        owner, shown = self._asked_for(target, path)
         self.calls.append(Call(shown, tuple(args), dict(kwargs), None, owner))
         reply = self._ask(
             "call", target=target, path=list(path), args=[_unwrapped(item) for item in args],
@@ -158,23 +160,31 @@ class Student:
             self._typed(Handle, outcome.value)
         gradients = outcome.gradients if options.get("gradient") is not None else None
         self.calls[-1] = replace(self.calls[-1], result=outcome.value, gradients=gradients)
-        self.calls += [Call(method, tuple(given), {}, None, outcome.value) for method, *given in then]
+        self.calls += [Call(name, tuple(rest), {}, None, outcome.value) for name, *rest in methods]
         return outcome
 
-    def _each(self, target: Any, path: Sequence[str], arguments: Sequence[Any]) -> Iterator[Any]:
-        """One call for each argument, asked all at once and told one after the other."""
-        if isinstance(target, str) and not path:
+    def _asked_for(self, target: Any, path: Sequence[str]) -> tuple[Handle | None, str]:
+        """The object whose method is called, if it is one, and what the call is called."""
+        if isinstance(target, str) and not path:  # else it is a library's
             self.asked.add(target)
         owner = target if isinstance(target, Handle) else None
-        shown = ".".join(path if owner else [target, *path])
-        replies = self._typed(list, self._ask("each", target=target, path=list(path), arguments=_unwrapped(arguments)))
-        for argument, reply in zip(arguments, [*replies, *[None] * len(arguments)], strict=False):
-            self.calls.append(Call(shown, (argument,), {}, None, owner))
-            value = self._typed(dict, reply)
-            if "error" in value:
-                raise as_error(value["error"], shown)
-            self.calls[-1] = replace(self.calls[-1], result=value.get("value"))
-            yield value.get("value")
+        return owner, ".".join(path if owner and path else [target.type] if owner else [target, *path])
+
+    def _each(self, target: Any, path: Sequence[str], arguments: Sequence[Any]) -> Iterator[Any]:
+        """One call for each argument, asked several at once and told one after the other."""
+        owner, shown = self._asked_for(target, path)
+        for start in range(0, len(arguments), TOGETHER):
+            some = arguments[start : start + TOGETHER]
+            self.calls.append(Call(shown, (some[0],), {}, None, owner))  # all there is to show where nothing comes back
+            reply = self._ask("each", target=target, path=list(path), arguments=_unwrapped(some))
+            self.calls.pop()
+            for argument, one in zip(some, [*self._typed(list, reply), *[None] * len(some)], strict=False):
+                self.calls.append(Call(shown, (argument,), {}, None, owner))
+                told = self._typed(dict, one)
+                if "error" in told:
+                    raise as_error(told["error"], shown)
+                self.calls[-1] = replace(self.calls[-1], result=told.get("value"))
+                yield told.get("value")
 
     def _typed(self, form: type[Form], reply: Any) -> Form:
         """The reply, if it is what the worker sends: a student's native code may answer anything."""
@@ -233,7 +243,10 @@ class Callee:
         return self._student._observe(self._target, self._path, args, kwargs)  # noqa: SLF001 - one class, in two
 
     def each(self, arguments: Sequence[Any]) -> Iterator[Any]:
-        """Its value for each argument, where there are hundreds: as single calls they take several times as long."""
+        """Its value for each argument, where there are hundreds: as single calls they take several times as long.
+
+        A value that a later call changes comes as it is then.
+        """
         return self._student._each(self._target, self._path, arguments)  # noqa: SLF001
 
 

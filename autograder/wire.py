@@ -25,7 +25,7 @@ __all__ = ["LENGTHS", "FrameError", "pack", "receive", "send", "unpack"]
 
 MAX_HEADER = 16 * 2**20
 MAX_BODY = 256 * 2**20
-# Brackets and commas in a header, those inside texts among them: GPT-2's vocabulary and merges need a quarter of it.
+# Brackets and commas in a header, those inside texts among them. GPT-2's merges are a tenth of a million commas.
 MAX_CONTAINERS = 2**20
 MAX_ITEMS = 2**21
 CHUNK = 2**20

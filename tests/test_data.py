@@ -78,6 +78,14 @@ def test_data_is_found_beside_the_package(tmp_path, monkeypatch):
     assert data.data_folder() == ROOT / "data"
 
 
+def test_data_is_found_where_the_grader_says(elsewhere, monkeypatch, tmp_path):
+    """Before it is looked for; a folder that holds no data is passed over."""
+    monkeypatch.setenv("COURSE_DATA", str(ROOT / "data"))
+    assert data.data_folder() == ROOT / "data"
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "nowhere"))
+    assert data.data_folder() == elsewhere / "data"
+
+
 def test_missing_data_says_what_to_do(tmp_path, monkeypatch):
     """The message names the folder where the search began."""
     monkeypatch.chdir(tmp_path)

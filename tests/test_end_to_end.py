@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,6 +59,17 @@ def test_released_notebooks_get_nothing_and_filled_ones_everything(handed_in: Pa
         if wanted:
             assert {task["status"] for task in report["tasks"]} == {"pass"}
             assert report["notes"] == []
+
+
+def test_a_package_installed_elsewhere_finds_the_course(handed_in: Path, tmp_path: Path) -> None:
+    """As after `pip install .`: data/ stands in the course's folder, and not beside the package."""
+    shutil.copytree(ROOT / "autograder", tmp_path / "site" / "autograder", ignore=shutil.ignore_patterns("__pycache__"))
+    notebook = handed_in / "full" / "tokenizer" / "tokenizer.ipynb"
+    command = [sys.executable, "-P", "-m", "autograder", "grade", str(notebook), "--format", "json", "--isolation", "none"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["score"] == 90.0
 
 
 @pytest.mark.parametrize("arguments", [["grade"], ["grade", "nowhere.ipynb"], ["grade", ".", "--jobs", "0"], ["nothing"]])

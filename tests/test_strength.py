@@ -162,6 +162,17 @@ def test_each_task_names_its_own_mistake(name: str) -> None:
 TOY = read_assignment(ROOT / "tests" / "toy_course" / "solutions" / "toy")
 
 
+@pytest.mark.parametrize("mixed", ["x / x.std()", "x - x.mean((0, 1))", "(x - x.amax()).exp()", "x * x.norm()"])
+def test_a_word_that_looks_into_other_samples_sees_the_future(mixed: str) -> None:
+    """All samples of a call at once would hide it: what is made of the whole batch is the same for all of them."""
+    table = strength.table_of(FOLDERS["attention"], 0)
+    source = table.assignment.solution("causal_self_attention").replace("self.c_attn(x)", f"self.c_attn({mixed})")
+    report = table.graded({"causal_self_attention": source}, only=frozenset({"causal_self_attention"}))
+    (check,) = [one for one in report.task("causal_self_attention").checks if "never sees" in one.name]
+    assert check.status == "fail"
+    assert "sees the future" in check.message
+
+
 def test_a_survivor_is_a_fault() -> None:
     """The table can fail: a wrong answer that keeps its points, a right one that loses some, a name that is not given."""
     table = Table(TOY)

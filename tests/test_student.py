@@ -11,7 +11,7 @@ import torch
 from autograder.confinement import Zygote
 from autograder.errors import Exhausted, SandboxUnavailable, StudentError, WorkerLost
 from autograder.notebook_link import Confined, InProcess, Link
-from autograder.student import Kept, Student
+from autograder.student import TOGETHER, Kept, Student
 from autograder.values import Handle, Lazy, Opaque
 
 NOTEBOOK = """
@@ -40,6 +40,11 @@ def works(seconds):
 
 def fails(x):
     raise UnicodeEncodeError("utf-8", "x", 0, 1, "no")
+
+def leaves(x):
+    if x == 0:
+        raise SystemExit
+    return x
 
 def loops():
     while True:
@@ -224,6 +229,16 @@ def test_many_calls_can_be_made_at_once(student: Student) -> None:
     assert student.asked == {"scale", "Layer"}
     with pytest.raises(Exhausted):
         list(student.works.each([0.1, 5.0]))
+    assert student.calls[-1].args == (5.0,)
+
+
+def test_of_many_calls_the_one_that_leaves_is_shown(student: Student) -> None:
+    """Whatever it raises; where the whole process ends, the first of the request stands for it."""
+    told = student.leaves.each([1, 2, 0, 3])
+    assert [next(told), next(told)] == [1, 2]
+    with pytest.raises(StudentError, match="leaves raised SystemExit"):
+        next(told)
+    assert student.calls[-1].args == (0,)
 
 
 def test_laziness_is_counted(student: Student) -> None:
@@ -322,11 +337,18 @@ class Scripted:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("reply", [{"value": 3}, {"value": [1]}, {"error": 5}, {"error": {"kinds": 3}}, {"error": {}}])
+@pytest.mark.parametrize("reply", [{"value": 3}, {"value": [1]}, {"error": 5}, {"error": {"kinds": 3}}, {"error": {}}, {"error": torch.ones(2)}])
 def test_an_answer_of_the_wrong_form_loses_the_worker(reply: dict[str, object]) -> None:
     """A forged reply is the student's loss, not our crash."""
     with pytest.raises((WorkerLost, StudentError)):
         Student(Scripted(reply)).scale(1)
+
+
+def test_many_calls_are_not_one_request() -> None:
+    """All of a request share the time of one call."""
+    student = Student(Scripted({"value": [{"value": 1}] * TOGETHER}))
+    assert list(student.scale.each(range(2 * TOGETHER + 1))) == [1] * (2 * TOGETHER + 1)
+    assert student._count == 3
 
 
 def test_what_should_be_an_object_or_a_number_is_one() -> None:

@@ -29,7 +29,7 @@ SEEDS: list[dict[str, object]] = [
     {"id": 4, "value": {(1, 2): [b"ab", {"nested": ({},)}], 3: values.Handle(1, "GPT"), "$": torch.bfloat16}},
     {"id": 5, "value": [torch.empty(2, 3, device="meta"), torch.device("cpu"), Path("a/b"), values.Lazy(1, ("a", 2))]},
     {"id": 6, "value": [{5: b"a", 6: b"\xff b"}, [(b"a", b"b"), (b"ab", b"")]]},
-    {"id": 6, "value": torch.randn(3, 4, dtype=torch.float64).T, "gradients": [values.Generator(7), object()]},
+    {"id": 7, "value": torch.randn(3, 4, dtype=torch.float64).T, "gradients": [values.Generator(7), object()]},
 ]
 
 
@@ -49,9 +49,10 @@ def is_plain(value: object) -> bool:
     return True
 
 
-WORDS = ("tensor", "tuple", "dict", "bytes", "float", "opaque", "dtype", "device", "path", "handle", "generator", "lazy", "float32", "bool",
+WORDS = ("tensor", "tuple", "dict", "bytes", "float", "opaque", "dtype", "device", "path", "handle", "generator", "lazy", "vocabulary", "merges",
+         "float32", "bool",
          "bfloat16", "complex128", "meta", "cpu", "cuda:3", "inf", "nan", "", "$", "\ud800")  # fmt: skip
-FIELDS = ("$", "items", "latin1", "is", "type", "name", "id", "seed", "device", "dtype", "shape", "order")
+FIELDS = ("$", "items", "latin1", "is", "type", "name", "id", "seed", "device", "dtype", "shape", "order", "ids")
 NUMBERS = (0, 1, 2, 3, 7, -1, 2**31, 2**62, 2**63, 2**64, 2**199, 10**61, 16, 17)
 
 
@@ -74,7 +75,7 @@ def tree(given: atheris.FuzzedDataProvider, depth: int) -> object:
         for _ in range(wraps):
             one = [one] if given.ConsumeBool() else {"$": "tuple", "items": [one]}
         return one
-    made: dict[str, object] = {"$": given.PickValueInList(list(WORDS[:12]))} if kind > 6 else {}
+    made: dict[str, object] = {"$": given.PickValueInList(list(WORDS[:14]))} if kind > 6 else {}
     for _ in range(given.ConsumeIntInRange(0, 5)):
         made[given.PickValueInList(list(FIELDS[1:]))] = tree(given, depth + 1)
     return made
