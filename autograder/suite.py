@@ -16,6 +16,7 @@ import functools
 import hashlib
 import inspect
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
@@ -275,7 +276,10 @@ def run(
     with alone, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
         pytest.main(options, plugins=[judge])
     if judge.broken or (not judge.verdicts and only is None):
-        message = f"{tests} gives no verdict: {judge.broken[0] if judge.broken else 'it holds no hidden test.'}"
+        why = judge.broken[0] if judge.broken else "it holds no hidden test."
+        missing = re.search(r"No module named '([\w.]+)'", why)
+        what_to_do = f". Install {missing[1]} where the grading runs." if missing else ""
+        message = f"{tests} gives no verdict: {why}{what_to_do}"
         raise CourseBroken(message)
     return judge.verdicts
 

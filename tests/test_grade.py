@@ -191,7 +191,7 @@ def test_a_broken_hidden_test_is_never_a_students_zero(with_tests: Callable[[str
 @pytest.mark.parametrize(
     ("source", "word"),
     [
-        ("import nothing_of_that_name\n", "nothing_of_that_name"),
+        ("import nothing_of_that_name\n", "Install nothing_of_that_name where the grading runs"),
         ("x = 1\n", "no hidden test"),
         ("def test_a(student, reference): pass\n", "has no @task"),
     ],
