@@ -39,19 +39,25 @@ def clean_html(text: str) -> str:
     """The markup that is on the list, the rest without its tags."""
     cleaner = bleach.Cleaner(
         tags=TAGS, attributes=_is_allowed, protocols=("http", "https", "mailto", "data"),
-        strip=True, strip_comments=True, css_sanitizer=_AsChecked(), filters=[_Described],
+        strip=True, strip_comments=True, css_sanitizer=_AsChecked(), filters=[_Dressed],
     )  # fmt: skip
     cleaned: str = cleaner.clean(str(text))
     return cleaned
 
 
-class _Described(Filter):  # type: ignore[misc]
-    """Says of a picture without a description that it has none: a screen reader would read out its address."""
+class _Dressed(Filter):  # type: ignore[misc]
+    """What cleaned markup gets from us.
+
+    A picture without a description says so: a screen reader would read out its address. A table has room between its
+    columns, as Bootstrap gives it, which nbgrader's pages come with.
+    """
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for token in super().__iter__():
-            if token.get("name") == "img" and "data" in token:
+            if token["type"] in ("StartTag", "EmptyTag") and token["name"] == "img":
                 token["data"].setdefault((None, "alt"), "A picture without a description")
+            if token["type"] == "StartTag" and token["name"] == "table":
+                token["data"] |= {(None, "class"): "table table-condensed", (None, "style"): "width: auto"}
             yield token
 
 

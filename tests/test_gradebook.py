@@ -402,11 +402,12 @@ def test_what_markdown_is_for_survives() -> None:
 
     made = markdown2html(
         "<details><summary>Hint</summary>\n\n*so*\n\n</details>\n\n| a | b |\n|---|--:|\n| 1 | 2 |\n\n$a < b$ [x](https://example.org)\n\n"
-        "```python\nx = 1\n```\n\n![dot](data:image/png;base64,iVBORw0KGgo=) ![pinned](attachment:pin.png)"
+        "```python\nx = 1\n```\n\n![dot](data:image/png;base64,iVBORw0KGgo=) ![pinned](attachment:pin.png)\n\n<img src='data:image/gif;base64,AAAA' title='alt=>'>"
     )
     for part in (
         "<details><summary>Hint</summary>", "<em>so</em>", 'style="text-align:right"', "$a &lt; b$", 'href="https://example.org"',
         'class="highlight"', 'src="data:image/png;base64,iVBORw0KGgo="', "[a picture: pinned]",
+        'alt="dot"', 'alt="A picture without a description"', '<table class="table table-condensed" style="width: auto">',
     ):  # fmt: skip
         assert part in made, made
 
