@@ -108,9 +108,11 @@ def _details(check: CheckResult) -> list[str]:
 def _check_html(check: CheckResult) -> str:
     parts = [f"<b>{CHECK[check.status]}</b>: {_text(one_line(check.name))}{_text(_worth(check))}"]
     if check.status in ("fail", "skip") and check.message:
-        parts.append(f"<pre>{_text(clean(check.message))}</pre>")
+        said = _text(clean(check.message))
+        block = "pre" if "\n" in said else "div"  # which wraps a long line
+        parts.append(f"<{block}>{said}</{block}>")
     if check.status == "fail" and check.example:
-        parts.append(f"For example:<pre>{_text(clean(check.example))}</pre>")
+        parts.append(f"<div>For example:</div><pre>{_text(clean(check.example))}</pre>")
     return f"<li>{''.join(parts)}</li>"
 
 
