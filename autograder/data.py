@@ -38,13 +38,19 @@ def data_folder() -> Path:
 
     The grader tells its sandbox with COURSE_DATA, where the current folder is another.
     """
-    here = Path.cwd()
-    around = [parent / "data" for parent in (here, *here.parents, Path(__file__).resolve().parent.parent)]
-    for folder in [Path(os.environ["COURSE_DATA"]), *around] if os.environ.get("COURSE_DATA") else around:
+    for folder in _data_folders():
         if (folder / _RANKS).is_file():
             return folder
-    message = f"no folder data/ with {_RANKS} in {here} or above it: start from inside the course's folder"
+    message = f"no folder data/ with {_RANKS} in {Path.cwd()} or above it: start from inside the course's folder"
     raise FileNotFoundError(message)
+
+
+def _data_folders() -> Iterator[Path]:
+    if os.environ.get("COURSE_DATA"):
+        yield Path(os.environ["COURSE_DATA"])
+    here = Path.cwd()
+    for parent in (here, *here.parents, Path(__file__).resolve().parent.parent):
+        yield parent / "data"
 
 
 @functools.cache

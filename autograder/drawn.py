@@ -16,10 +16,10 @@ from typing import Any
 import hypothesis
 import torch
 
+from autograder.values import SIMPLE
+
 # Tests whose examples are remembered: those of all assignments, for a few seeds.
 _REMEMBERED = 1024
-
-_UNCHANGING = frozenset({int, float, bool, str, bytes, type(None)})
 
 Test = Callable[..., None]
 Drawn = dict[str, Any]
@@ -40,7 +40,7 @@ def _copied(value: Any) -> Any:
         return kind(map(_copied, value))
     if kind is torch.Tensor and value.is_contiguous() and not value.requires_grad:
         return value.clone()
-    return value if kind in _UNCHANGING else copy.deepcopy(value)
+    return value if kind in SIMPLE else copy.deepcopy(value)
 
 
 def under_hypothesis(test: Any, seed: int, inner: Test, given: Drawn) -> None:

@@ -12,7 +12,7 @@ import functools
 import html
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import bleach  # type: ignore[import-untyped]
@@ -90,13 +90,20 @@ class _Renderer(IPythonRenderer):
         return super().image(text, url, title)
 
 
+def _remembered(rendered: Callable[..., str]) -> Callable[..., str]:
+    """The same function of a source, which renders a source that is not long only once."""
+    cached = functools.lru_cache(_REMEMBERED)(rendered)
+
+    @functools.wraps(rendered)
+    def render(source: str, *more: Any) -> str:
+        return (cached if len(source) < _LONG else rendered)(source, *more)
+
+    return render
+
+
+@_remembered
 def markdown2html(source: str) -> str:
     """Markdown as nbconvert renders it, cleaned. Whatever the text, a page comes out."""
-    return _rendered(source) if len(source) < _LONG else _rendered.__wrapped__(source)
-
-
-@functools.lru_cache(_REMEMBERED)
-def _rendered(source: str) -> str:
     try:
         renderer = _Renderer(escape=False, exclude_anchor_links=True)
         return clean_html(MarkdownWithMath(renderer=renderer).render(source))
@@ -129,10 +136,10 @@ class Page(HTMLExporter):
 def _highlighter(lexer: str | None) -> Any:
     """nbconvert's filter `highlight_code`, which colours each source once."""
     colour = Highlight2HTML(pygments_lexer=lexer)  # type: ignore[no-untyped-call]
-    coloured = functools.lru_cache(_REMEMBERED)(colour)
+    coloured = _remembered(colour.__call__)
 
     def highlight(source: str, language: str | None = None, metadata: dict[str, Any] | None = None) -> str:
-        own = len(source) >= _LONG or "magics_language" in (metadata or {})
-        return str(colour(source, language, metadata) if own else coloured(source, language))
+        magics = "magics_language" in (metadata or {})
+        return str(colour(source, language, metadata) if magics else coloured(source, language))
 
     return highlight

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -18,7 +19,7 @@ import torch
 from autograder.errors import StudentError, WorkerLost
 from autograder.notebook_link import Link
 from autograder.replies import NO_ANSWER, Outcome, as_error, as_outcome
-from autograder.values import Generator, Handle, Lazy
+from autograder.values import SIMPLE, Generator, Handle, Lazy
 
 Form = TypeVar("Form")
 
@@ -65,17 +66,17 @@ class Student:
         """Call a function of the notebook and see what it does beside its value; see `_observe` for the options."""
         return self._observe(name, (), args, kwargs)
 
-    def new(self, name: str, *args: Any, then: Sequence[str | tuple[Any, ...]] = (), **kwargs: Any) -> Kept:
-        """Build an object of the notebook's class `name` and keep it in the worker.
+    def new(self, name: str, *args: Any, **kwargs: Any) -> Kept:
+        """Build an object of the notebook's class `name` and keep it in the worker; `then` as in `keep`."""
+        return self.keep(name, *args, **kwargs)
 
-        then: methods to call of it in the same request, such as "eval", or ("load_state_dict", weights).
+    def keep(self, name: str, *args: Any, then: Sequence[str | tuple[Any, ...]] = (), **kwargs: Any) -> Kept:
+        """Call a function and keep its result in the worker; `name` may be dotted: "torch.nn.Parameter".
+
+        then: methods to call of the result in the same request, such as "eval", or ("load_state_dict", weights).
         """
-        return Kept(self, self._observe(name, (), args, kwargs, keep=True, then=then).value)
-
-    def keep(self, name: str, *args: Any, **kwargs: Any) -> Kept:
-        """Call a function and keep its result in the worker; `name` may be dotted: "torch.nn.Parameter"."""
         first, *path = name.split(".")
-        return Kept(self, self._observe(first, path, args, kwargs, keep=True).value)
+        return Kept(self, self._observe(first, path, args, kwargs, keep=True, then=then).value)
 
     def generator(self, seed: int, device: str = "cpu") -> Generator:
         """As an argument: a fresh `torch.Generator` with this seed."""
@@ -178,7 +179,7 @@ class Student:
             self.calls.append(Call(shown, (some[0],), {}, None, owner))  # all there is to show where nothing comes back
             reply = self._ask("each", target=target, path=list(path), arguments=_unwrapped(some))
             self.calls.pop()
-            for argument, one in zip(some, [*self._typed(list, reply), *[None] * len(some)], strict=False):
+            for argument, one in zip(some, chain(self._typed(list, reply), repeat(None)), strict=False):
                 self.calls.append(Call(shown, (argument,), {}, None, owner))
                 told = self._typed(dict, one)
                 if "error" in told:
@@ -214,14 +215,11 @@ class Student:
         return reply.get("value")
 
 
-_PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
-
-
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, Kept):
         return value.handle
     if isinstance(value, list | tuple):
-        return value if _PLAIN.issuperset(map(type, value)) else type(value)(map(_unwrapped, value))
+        return value if SIMPLE.issuperset(map(type, value)) else type(value)(map(_unwrapped, value))
     if isinstance(value, dict):
         return {key: _unwrapped(item) for key, item in value.items()}
     return value.detach() if isinstance(value, torch.Tensor) else value

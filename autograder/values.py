@@ -30,6 +30,8 @@ DTYPES = {
     )
 }  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+# Types whose values hold no others and never change.
+SIMPLE = frozenset({int, float, bool, str, bytes, type(None)})
 
 
 class FrameError(Exception):
