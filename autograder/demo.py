@@ -172,11 +172,11 @@ def _tell(reports: list[Report], told: dict[str, dict[str, HandIn]], seconds: fl
     for name, handed in told.items():
         mine = [report for report in reports if report.assignment == name]
         print(f"\n{name}")
-        print(f"{'student':8} {'score':>9}  {'handed in':38} first diagnosis, notes")
+        print(f"{'student':8} {'score':>11}  {'handed in':38} first diagnosis, notes")
         for report in mine:
             said = [part for part in (words.first_mistake(report), *report.notes) if part] or _first_failure(report)
             line = " ".join(" | ".join(said).split())
-            print(f"{report.student:8} {words.score(report):>9}  {handed[report.student].what[:38]:38} {line[:90]}")
+            print(f"{report.student:8} {words.score(report):>11}  {handed[report.student].what[:38]:38} {line[:90]}")
     graded = [report for report in reports if report.seconds]
     each = sum(report.seconds for report in graded) / max(len(graded), 1)
     place = course.relative_to(root)
